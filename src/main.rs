@@ -1,0 +1,2 @@
+//! clawjail.
+fn main() {}
