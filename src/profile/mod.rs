@@ -6,21 +6,26 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::policy::syscalls::SyscallPolicy;
 
+pub mod check;
+pub mod error;
+mod expand;
+mod lineage;
 pub mod load;
 pub mod promise;
 pub mod resolve;
 pub mod schema;
+pub mod typed;
 pub mod units;
 
 use promise::{Demand, Promise};
 use units::{Bytes, Cpus, Span};
 
 /// A profile with nothing left to look up.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
     /// The name that a caller asked for.
     pub name: String,
@@ -45,7 +50,7 @@ pub struct Profile {
 }
 
 /// `[workspace]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workspace {
     /// What the command may do with it.
     pub access: WorkspaceAccess,
@@ -54,7 +59,7 @@ pub struct Workspace {
 }
 
 /// What the command may do with the workspace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WorkspaceAccess {
     /// It is not there.
@@ -66,7 +71,7 @@ pub enum WorkspaceAccess {
 }
 
 /// Where the workspace stands inside the jail.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WorkspaceAt {
     /// At the path it has on the host (`at = "same"`).
@@ -76,7 +81,7 @@ pub enum WorkspaceAt {
 }
 
 /// `[filesystem]`, every set replaced by its members, sorted by path, each path once a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filesystem {
     /// Readable (files and directory listings). Absolute, or `~/...` for the caller's home on the host.
     pub read: Vec<Grant>,
@@ -93,7 +98,7 @@ pub struct Filesystem {
 }
 
 /// One path (or pattern) with its reason and where it was said.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Grant {
     /// The path or pattern, in the forms that its list allows.
     pub path: String,
@@ -104,7 +109,7 @@ pub struct Grant {
 }
 
 /// `tmp = { size, execute }`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tmp {
     /// Size of the tmpfs.
     pub size: Bytes,
@@ -113,7 +118,7 @@ pub struct Tmp {
 }
 
 /// `[egress]`. Kept as typed until the gate exists; only "is there any" is decided by today.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Egress {
     /// Allowed hosts, as typed.
     pub allow: Vec<String>,
@@ -122,7 +127,7 @@ pub struct Egress {
 }
 
 /// `[environment]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Environment {
     /// Names that are copied from the caller, or asked for by `--pass`.
     pub pass: Vec<String>,
@@ -131,7 +136,7 @@ pub struct Environment {
 }
 
 /// `[limits]`. `None` is the word `"unlimited"`, written out in the profile.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
     /// Memory of the whole jail, page cache of its private tmpfs included; no swap.
     pub memory: Option<Bytes>,

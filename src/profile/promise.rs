@@ -2,10 +2,11 @@
 //!
 //! Owns their names, one sentence for each, and how firmly a profile can demand one. Must not know mechanisms.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A guarantee. All are demanded in full unless `[require]` says otherwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Promise {
     /// Only the paths that the profile names can be read, written or executed.
@@ -69,7 +70,7 @@ impl Promise {
 }
 
 /// How firmly a promise is demanded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Demand {
     /// Kept whole, or the run is refused.

@@ -1,1 +1,160 @@
-//! Being written.
+//! A profile as typed.
+//!
+//! Owns the keys and types of the TOML, and their JSON Schema. Every field is an `Option`, because what a file leaves out
+//! is a question for `resolve`, which knows its parents. Must not check what a value means beyond its unit.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::promise::{Demand, Promise};
+use super::typed::{Exact, Limit, table};
+use super::units::{Bytes, Count, Cpus, Span};
+
+/// A profile file.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProfileFile {
+    /// One sentence: for whom, and what it may do.
+    pub summary: Option<String>,
+    /// The profile whose words hold where this one is silent.
+    pub extends: Option<String>,
+    /// The caller's directory.
+    #[serde(default, deserialize_with = "table")]
+    pub workspace: WorkspaceTable,
+    /// What exists, and who may do what with it.
+    #[serde(default, deserialize_with = "table")]
+    pub filesystem: FilesystemTable,
+    /// Hosts that may be reached. Absent or empty: no network at all.
+    #[serde(default, deserialize_with = "table")]
+    pub egress: EgressTable,
+    /// What the command inherits: nothing but what is named.
+    #[serde(default, deserialize_with = "table")]
+    pub environment: EnvironmentTable,
+    /// What the jail may use up.
+    #[serde(default, deserialize_with = "table")]
+    pub limits: LimitsTable,
+    /// Which system calls may be made.
+    #[serde(default, deserialize_with = "table")]
+    pub syscalls: SyscallsTable,
+    /// How firmly each promise must be kept; in full where nothing is written.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<Promise, Demand>")]
+    pub require: BTreeMap<String, Demand>,
+}
+
+/// `[workspace]`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WorkspaceTable {
+    /// What the command may do with it.
+    pub access: Option<Access>,
+    /// Where it stands inside the jail: an absolute path, or `same` for the path that it has on the host.
+    pub at: Option<String>,
+}
+
+/// What the command may do with the workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    /// It is not there.
+    None,
+    /// Readable.
+    Ro,
+    /// Readable and writable.
+    Rw,
+    /// Written changes are kept aside until they are applied. Not supported yet.
+    Cow,
+}
+
+/// `[filesystem]`. `@name` in a list stands for the members of a path set.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FilesystemTable {
+    /// Readable: absolute paths, `~/...` or sets. Replaces the list of the parent.
+    pub read: Option<Vec<String>>,
+    /// Readable and writable: absolute paths, `~/...` or sets. Replaces the list of the parent.
+    pub write: Option<Vec<String>>,
+    /// Readable and executable: absolute paths, `~/...`, sets or `@workspace`. Replaces the list of the parent.
+    pub execute: Option<Vec<String>>,
+    /// Not there, whatever is granted; paths in the workspace and patterns too. Adds to the list of the parent.
+    pub hide: Option<Vec<String>>,
+    /// Never writable, also when absent at the start; same forms as `hide`. Adds to the list of the parent.
+    pub protect: Option<Vec<String>>,
+    /// The private `/tmp`.
+    #[serde(default, deserialize_with = "table")]
+    pub tmp: TmpTable,
+}
+
+/// `tmp = { size, execute }`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TmpTable {
+    /// Its size.
+    pub size: Option<Exact<Bytes>>,
+    /// Whether files in it may be executed.
+    pub execute: Option<bool>,
+}
+
+/// `[egress]`, kept loosely until there is a gate to keep it.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EgressTable {
+    /// Hosts that may be reached. Replaces the list of the parent.
+    pub allow: Option<Vec<String>>,
+    /// Hosts that may not, whatever is allowed. Adds to the list of the parent.
+    pub deny: Option<Vec<String>>,
+    /// Rules for requests to one host. Replaces the list of the parent.
+    pub http: Option<Vec<BTreeMap<String, serde_json::Value>>>,
+}
+
+/// `[environment]`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnvironmentTable {
+    /// Names that are taken over from the caller. Replaces the list of the parent.
+    pub pass: Option<Vec<String>>,
+    /// Names and values; `{home}` in a value stands for the caller's home. Adds to the table of the parent.
+    #[serde(default)]
+    pub set: BTreeMap<String, String>,
+}
+
+/// `[limits]`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsTable {
+    /// Memory of the whole jail.
+    pub memory: Option<Limit<Bytes>>,
+    /// Processor time per wall time; 1.0 is one processor.
+    pub cpus: Option<Limit<Cpus>>,
+    /// Processes and threads of the whole jail.
+    pub processes: Option<Limit<Count>>,
+    /// Open files of each process.
+    pub open_files: Option<Exact<Count>>,
+    /// Size of one file.
+    pub file_size: Option<Limit<Bytes>>,
+    /// Wall time of a run.
+    pub wall: Option<Limit<Span>>,
+    /// Bytes of stdout and stderr together.
+    pub output: Option<Limit<Bytes>>,
+    /// Size of the private home.
+    pub disk: Option<Exact<Bytes>>,
+    /// Runs that a caller may start in a minute.
+    pub runs_per_minute: Option<Limit<Count>>,
+}
+
+/// `[syscalls]`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SyscallsTable {
+    /// The set that everything starts from, such as `@default`. Replaces that of the parent, and what it added.
+    pub base: Option<String>,
+    /// Sets on top of it. Replaces the list of the parent.
+    pub add: Option<Vec<String>>,
+}
+
+/// The JSON Schema of a profile file.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(ProfileFile).to_value()
+}
