@@ -37,7 +37,7 @@ impl Tier {
 
 /// Which resource controllers a jail can be given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "kind")]
+#[serde(rename_all = "snake_case")]
 pub enum Controllers {
     /// cgroup v2: a directory under which we may create groups and whose controllers are enabled for children.
     V2 {

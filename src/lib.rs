@@ -61,5 +61,7 @@
 //! Start reading at `jail::start::start` (from a request to a run, as a list) and `jail::init` (the order of confinement).
 
 pub mod host;
+pub mod plan;
 pub mod policy;
 pub mod profile;
+pub mod verdict;

@@ -1,0 +1,242 @@
+//! Profile + request + host = plan.
+//!
+//! Pure: the same three always give the same plan, which golden tests hold still. Picks mechanisms for promises and
+//! refuses what no mechanism of this host keeps. [`super::view`] lists what exists in the jail.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::paths::Paths;
+use super::request::Request;
+use super::shield;
+use super::view;
+use super::{Identity, Landlock, Limits, Naming, Owner, Plan};
+use crate::host::{HostFacts, Tier};
+use crate::policy::document::Authority;
+use crate::policy::library::Library;
+use crate::policy::syscalls::{SyscallPolicy, merge};
+use crate::profile::error::ProfileError;
+use crate::profile::promise::Demand;
+use crate::profile::{Profile, WorkspaceAccess, WorkspaceAt};
+
+/// First uid of the throw-away range: above what systemd gives to containers.
+pub const FIRST_THROW_AWAY_UID: u32 = 0x7000_0000;
+/// As many as there can be pids, so that no two living jails share one.
+pub const THROW_AWAY_UIDS: u32 = 1 << 22;
+
+/// A no, before anything started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Stable word for programs: `egress_not_supported`, `promise_not_kept`, ...
+    pub code: &'static str,
+    /// One line for people.
+    pub message: String,
+    /// What to do about it, on its own line.
+    pub remedy: Option<String>,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// The system call sets that a host's tier adds to a profile's own.
+#[derive(Clone, Debug)]
+pub struct TierPolicies {
+    /// Added where the jail has namespaces: sockets that reach no further than its loopback, pids that are its own.
+    pub namespaced: SyscallPolicy,
+    /// Added where the jail has no namespaces: calls that could name processes outside.
+    pub bare: SyscallPolicy,
+    /// Added where init makes no names for its runs.
+    pub direct: SyscallPolicy,
+    /// Added where init makes names for its runs.
+    pub brokered: SyscallPolicy,
+}
+
+impl TierPolicies {
+    /// The sets of `tier` from `library`. The names are ours, so only root may have replaced them.
+    pub fn find(tier: Tier, library: &Library) -> Result<TierPolicies, Refused> {
+        let set = |name: &str| own_set(name, library);
+        Ok(match tier {
+            Tier::Bare => TierPolicies {
+                namespaced: SyscallPolicy::default(),
+                bare: set("bare")?,
+                direct: merge(vec![set("direct")?, set("bare-direct")?]),
+                brokered: set("brokered")?,
+            },
+            Tier::Root | Tier::User => TierPolicies {
+                namespaced: merge(vec![set("namespaced")?, set("loopback")?]),
+                bare: SyscallPolicy::default(),
+                direct: set("direct")?,
+                brokered: set("brokered")?,
+            },
+        })
+    }
+}
+
+/// A system call set that we name ourselves: only root may have replaced it.
+pub fn own_set(name: &str, library: &Library) -> Result<SyscallPolicy, Refused> {
+    library.syscalls(name, Authority::Root).map_err(|error| {
+        let error = ProfileError::Set { set: name.to_owned(), error: Box::new(error) };
+        Refused { code: "policy_unusable", message: error.to_string(), remedy: error.hint() }
+    })
+}
+
+/// Resolves `profile` against one request and one host.
+pub fn compile(profile: &Profile, request: &Request, host: &HostFacts, tiers: &TierPolicies) -> Result<Plan, Refused> {
+    refuse_egress(profile)?;
+    let paths = place_workspace(profile, request, host);
+    refuse_hidden_workspace(profile, request, &paths)?;
+    let shields = shield::inside_the_jail(profile, request.workspace.hooks.as_deref(), &paths);
+    let naming = decide_naming(profile, &shields, host);
+    let (view, rules) = view::build(profile, request, host, &paths);
+    let plan = Plan {
+        profile: profile.name.clone(),
+        sources: profile.sources.clone(),
+        tier: host.tier,
+        view,
+        landlock: Landlock { abi: host.landlock_abi, rules, deny_tcp: !host.tier.has_namespaces() },
+        shields,
+        naming,
+        identity: choose_identity(profile, request, host),
+        syscalls: choose_syscalls(profile, host, naming, tiers),
+        limits: set_limits(profile, request, host),
+        environment: make_environment(profile, request, &paths),
+        pass: profile.environment.pass.clone(),
+        workspace: paths.workspace.clone(),
+        cwd: place_cwd(request, &paths),
+        promises: BTreeMap::new(),
+    };
+    keep_promises(plan, profile, host)
+}
+
+fn refuse_egress(profile: &Profile) -> Result<(), Refused> {
+    let Some(first) = profile.egress.allow.first() else { return Ok(()) };
+    Err(Refused {
+        code: "egress_not_supported",
+        message: format!("profile `{}` asks for egress to `{first}`, which this version cannot mediate", profile.name),
+        remedy: Some("use a profile without [egress], such as `untrusted` or `offline`".into()),
+    })
+}
+
+fn refuse_hidden_workspace(profile: &Profile, request: &Request, paths: &Paths) -> Result<(), Refused> {
+    let Some(grant) = shield::hiding(profile, paths, &request.workspace.path) else { return Ok(()) };
+    Err(Refused {
+        code: "workspace_hidden",
+        message: format!(
+            "workspace `{}` lies in `{}`, which profile `{}` hides",
+            request.workspace.path.display(),
+            grant.path,
+            profile.name
+        ),
+        remedy: Some("choose a directory that holds work, not secrets".into()),
+    })
+}
+
+fn place_workspace(profile: &Profile, request: &Request, host: &HostFacts) -> Paths {
+    let real = &request.workspace.path;
+    let workspace = match (&profile.workspace.access, &profile.workspace.at) {
+        (WorkspaceAccess::None, _) => None,
+        (_, WorkspaceAt::Path(at)) if host.tier.has_namespaces() => Some(PathBuf::from(at)),
+        _ => Some(real.clone()),
+    };
+    let home = if host.tier.has_namespaces() { PathBuf::from("/home/agent") } else { PathBuf::from(view::BARE_HOME) };
+    Paths { workspace, host_workspace: real.clone(), caller_home: request.caller.home.clone(), home }
+}
+
+fn place_cwd(request: &Request, paths: &Paths) -> PathBuf {
+    let Some(at) = &paths.workspace else { return paths.home.clone() };
+    let below = request.cwd.as_ref().and_then(|cwd| cwd.strip_prefix(&request.workspace.path).ok());
+    match below {
+        Some(rest) if !rest.as_os_str().is_empty() => at.join(rest),
+        _ => at.clone(),
+    }
+}
+
+fn decide_naming(profile: &Profile, shields: &[super::Shield], host: &HostFacts) -> Naming {
+    let writable = profile.workspace.access == WorkspaceAccess::Rw || !profile.filesystem.write.is_empty();
+    if writable && !shields.is_empty() && host.seccomp_notify { Naming::Brokered } else { Naming::Direct }
+}
+
+fn choose_identity(profile: &Profile, request: &Request, host: &HostFacts) -> Identity {
+    let caller = Owner { uid: request.caller.uid, gid: request.caller.gid };
+    let must_write = profile.workspace.access != WorkspaceAccess::None;
+    match host.tier {
+        Tier::Root if must_write && !host.idmapped_mounts => Identity::Caller(request.workspace.owner),
+        Tier::Root => Identity::ThrowAway { first: FIRST_THROW_AWAY_UID, count: THROW_AWAY_UIDS },
+        Tier::User => Identity::Mapped(caller),
+        Tier::Bare => Identity::Caller(caller),
+    }
+}
+
+fn choose_syscalls(profile: &Profile, host: &HostFacts, naming: Naming, tiers: &TierPolicies) -> SyscallPolicy {
+    let added = if host.tier.has_namespaces() { &tiers.namespaced } else { &tiers.bare };
+    let mut parts = vec![profile.syscalls.clone(), added.clone()];
+    parts.push(match naming {
+        Naming::Brokered => tiers.brokered.clone(),
+        Naming::Direct => tiers.direct.clone(),
+    });
+    merge(parts)
+}
+
+fn set_limits(profile: &Profile, request: &Request, host: &HostFacts) -> Limits {
+    let asked = profile.limits;
+    let wall = asked.wall.map(|span| span.0);
+    Limits {
+        controllers: host.controllers.clone(),
+        memory: asked.memory.map(|bytes| bytes.0),
+        cpu_milli: asked.cpus.map(|cpus| cpus.0).filter(|milli| *milli < host.cpus.saturating_mul(1000)),
+        processes: asked.processes,
+        open_files: asked.open_files,
+        file_size: asked.file_size.map(|bytes| bytes.0),
+        // The request can only shorten what the profile grants.
+        wall_ms: match (wall, request.timeout_ms) {
+            (Some(granted), Some(wanted)) => Some(granted.min(wanted)),
+            (granted, wanted) => granted.or(wanted),
+        },
+        output: asked.output.map(|bytes| bytes.0),
+    }
+}
+
+fn make_environment(profile: &Profile, request: &Request, paths: &Paths) -> BTreeMap<String, String> {
+    let caller_home = request.caller.home.to_string_lossy();
+    let mut environment: BTreeMap<String, String> = profile
+        .environment
+        .set
+        .iter()
+        .map(|(name, value)| (name.clone(), value.replace("{home}", &caller_home)))
+        .collect();
+    let home = paths.home.to_string_lossy().into_owned();
+    let tmp = if paths.home.starts_with("/home") { "/tmp".to_owned() } else { view::BARE_TMP.to_owned() };
+    environment.insert("HOME".into(), home);
+    environment.insert("TMPDIR".into(), tmp);
+    environment.insert("USER".into(), "agent".into());
+    environment.insert("LOGNAME".into(), "agent".into());
+    environment
+}
+
+fn keep_promises(mut plan: Plan, profile: &Profile, host: &HostFacts) -> Result<Plan, Refused> {
+    for promise in crate::profile::promise::Promise::ALL {
+        let keeping = super::promise::keep(promise, &plan, host);
+        let demand = profile.require.get(&promise).copied().unwrap_or(Demand::Full);
+        if let (Some(missing), Demand::Full) = (&keeping.missing, demand) {
+            return Err(Refused {
+                code: "promise_not_kept",
+                message: format!(
+                    "profile `{}` demands `{}`, which this host cannot keep: {missing}",
+                    profile.name,
+                    promise.word()
+                ),
+                remedy: Some(format!(
+                    "run `clawjail doctor` for the cause, or write `[require] {} = \"partial\"` in a profile of your own",
+                    promise.word()
+                )),
+            });
+        }
+        plan.promises.insert(promise, keeping);
+    }
+    Ok(plan)
+}

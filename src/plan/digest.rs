@@ -1,0 +1,12 @@
+//! The name of a plan: the SHA-256 of its canonical JSON.
+
+use sha2::{Digest, Sha256};
+
+use super::Plan;
+
+/// The digest, in lower-case hexadecimal. Equal plans have equal digests: every map in a plan is sorted.
+#[expect(clippy::expect_used, reason = "maps with names for keys, numbers and text: serde_json refuses none of it")]
+pub fn digest(plan: &Plan) -> String {
+    let canonical = serde_json::to_vec(plan).expect("a plan holds nothing that JSON cannot");
+    Sha256::digest(&canonical).iter().map(|byte| format!("{byte:02x}")).collect()
+}

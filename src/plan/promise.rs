@@ -1,0 +1,149 @@
+//! Which mechanism keeps which promise on which host.
+//!
+//! One function a promise; each says what keeps it and, if anything, what is missing.
+
+use super::{Effect, Identity, Keeping, Naming, Plan};
+use crate::host::{Controllers, HostFacts, Tier};
+use crate::profile::promise::Promise;
+
+/// By what `promise` is kept under `plan`.
+pub fn keep(promise: Promise, plan: &Plan, host: &HostFacts) -> Keeping {
+    match promise {
+        Promise::Filesystem => filesystem(host),
+        Promise::Shielded => shielded(plan, host),
+        Promise::Network => network(host),
+        Promise::Identity => identity(plan),
+        Promise::Syscalls => kept(vec!["seccomp allow-list".into()]),
+        Promise::Processes => processes(host),
+        Promise::Lifetime => lifetime(host),
+        Promise::Limits => limits(plan, host),
+    }
+}
+
+fn kept(mechanisms: Vec<String>) -> Keeping {
+    Keeping { mechanisms, missing: None }
+}
+
+fn lacking(mechanisms: Vec<String>, missing: impl Into<String>) -> Keeping {
+    Keeping { mechanisms, missing: Some(missing.into()) }
+}
+
+fn landlock(host: &HostFacts) -> String {
+    format!("landlock abi {}", host.landlock_abi)
+}
+
+fn filesystem(host: &HostFacts) -> Keeping {
+    match (host.tier.has_namespaces(), host.landlock_abi) {
+        (_, 0) => lacking(vec![], "the kernel has no Landlock (add `landlock` to the `lsm=` boot parameter)"),
+        (true, _) => kept(vec!["private root in a mount namespace".into(), landlock(host)]),
+        // Below ABI 3 a readable file can still be truncated where its mode allows it.
+        (false, 1 | 2) => lacking(vec![landlock(host)], "Landlock ABI 3 is needed to deny truncation (Linux 6.2)"),
+        (false, _) => kept(vec![landlock(host)]),
+    }
+}
+
+fn shielded(plan: &Plan, host: &HostFacts) -> Keeping {
+    if plan.shields.is_empty() {
+        return kept(vec!["nothing to shield".into()]);
+    }
+    let wall = if host.tier.has_namespaces() {
+        "mounts over hidden and protected paths"
+    } else {
+        "landlock grants to siblings only"
+    };
+    let mut mechanisms = vec![wall.to_owned()];
+    let protects = plan.shields_that(Effect::Protect).next().is_some();
+    let writable =
+        plan.landlock.rules.iter().any(|(path, rights)| rights.write && plan.workspace.as_ref() == Some(path));
+    if !protects || !writable {
+        return kept(mechanisms);
+    }
+    if plan.naming == Naming::Brokered {
+        mechanisms.push("new names by a broker (seccomp notification), denied to the command by landlock".into());
+        return kept(mechanisms);
+    }
+    lacking(
+        mechanisms,
+        "protecting names that do not exist yet needs seccomp user notification with ADDFD_SEND (Linux 5.14)",
+    )
+}
+
+fn network(host: &HostFacts) -> Keeping {
+    let mut mechanisms = vec![];
+    if host.tier.has_namespaces() {
+        mechanisms.push("network namespace with loopback only".to_owned());
+        mechanisms.push("seccomp: no socket families but inet, inet6 and route; none of the host's by name".to_owned());
+        return kept(mechanisms);
+    }
+    mechanisms.push("seccomp: no sockets but connected pairs".to_owned());
+    if host.landlock_abi >= 4 {
+        mechanisms.push(format!("{}: no TCP", landlock(host)));
+    }
+    kept(mechanisms)
+}
+
+fn identity(plan: &Plan) -> Keeping {
+    let mut mechanisms =
+        vec!["no capabilities, empty bounding set".to_owned(), "no_new_privs".into(), "new session keyring".into()];
+    match (plan.tier, plan.identity) {
+        (_, Identity::ThrowAway { .. }) => mechanisms.insert(0, "throw-away uid, idmapped mounts".into()),
+        (Tier::Root, Identity::Caller(owner)) => {
+            let uid = owner.uid;
+            return lacking(
+                mechanisms,
+                format!("the workspace's filesystem cannot be idmapped, the command would run as uid {uid}"),
+            );
+        }
+        (_, Identity::Mapped(_)) => mechanisms.insert(0, "user namespace with one uid".into()),
+        (_, Identity::Caller(_)) => mechanisms.insert(0, "the caller's uid".into()),
+    }
+    kept(mechanisms)
+}
+
+fn processes(host: &HostFacts) -> Keeping {
+    match (host.tier.has_namespaces(), host.landlock_abi) {
+        (true, _) => kept(vec!["pid and ipc namespaces".into()]),
+        (false, 6..) => kept(vec![format!("{}: signal and ptrace scope, no /proc of others", landlock(host))]),
+        (false, _) => lacking(
+            vec![landlock(host)],
+            "Landlock ABI 6 is needed to deny signals without a pid namespace (Linux 6.12)",
+        ),
+    }
+}
+
+fn lifetime(host: &HostFacts) -> Keeping {
+    if host.tier.has_namespaces() {
+        return kept(vec!["pid namespace: all die with its init, which dies with the launcher".into()]);
+    }
+    kept(vec!["subreapers: init, launcher and supervisor each end what is left".into()])
+}
+
+fn limits(plan: &Plan, host: &HostFacts) -> Keeping {
+    let limits = &plan.limits;
+    let wanted: Vec<&str> =
+        [limits.memory.map(|_| "memory"), limits.processes.map(|_| "pids"), limits.cpu_milli.map(|_| "cpu")]
+            .into_iter()
+            .flatten()
+            .collect();
+    let (name, enabled): (&str, Vec<&str>) = match &limits.controllers {
+        Controllers::V2 { enabled, .. } => ("cgroup v2", enabled.iter().map(String::as_str).collect()),
+        Controllers::V1 { parents } => {
+            ("cgroup v1", parents.iter().map(|(controller, _)| controller.as_str()).collect())
+        }
+        Controllers::None { why } => {
+            return lacking(
+                vec!["rlimits".into()],
+                format!("memory is bounded by process and processor time not at all: {why}"),
+            );
+        }
+    };
+    let absent: Vec<&str> = wanted.iter().copied().filter(|controller| !enabled.contains(controller)).collect();
+    let mechanisms = vec![format!("{name}: {}", enabled.join(" ")), "rlimits".into()];
+    if !absent.is_empty() {
+        return lacking(mechanisms, format!("controller not available: {}", absent.join(" ")));
+    }
+    if !host.tier.has_namespaces() {
+        return lacking(mechanisms, "the size of private places is not bounded without a mount namespace");
+    }
+    kept(mechanisms)
+}

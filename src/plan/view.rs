@@ -1,0 +1,229 @@
+//! What exists in the jail, and the Landlock rights over it.
+//!
+//! Pure. In tiers with namespaces the view is a root of its own; in the bare tier nothing is mounted and the rules alone
+//! speak, about host paths: the view then only keeps the reason of each grant.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::paths::{Paths, lies_at_or_below};
+use super::request::Request;
+use super::{Entry, HostPath, Missing, Owner, Rights, View};
+use crate::host::HostFacts;
+use crate::profile::{Grant, Profile, WorkspaceAccess};
+
+/// Stands in a bare tier's plan for the private directory that the launcher makes.
+pub const BARE_HOME: &str = "{private}/home";
+/// The same for its temporary directory.
+pub const BARE_TMP: &str = "{private}/tmp";
+/// A file that exists in every view and that nothing grants: the probe reads it to see Landlock say no.
+pub const MARKER: &str = "/.clawjail";
+
+type Rules = BTreeMap<PathBuf, Rights>;
+
+/// Devices that carry no state of the host.
+const DEVICES: [&str; 6] = ["full", "null", "random", "tty", "urandom", "zero"];
+
+/// Files of the jail's own /proc that tell about the host's hardware, boot or keys.
+const MASKED: [&str; 7] = [
+    "/proc/cmdline",
+    "/proc/config.gz",
+    "/proc/kallsyms",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/key-users",
+    "/proc/modules",
+];
+
+/// Files of the host's /proc that the bare tier may read: machine facts, no processes.
+const MACHINE_FACTS: [&str; 8] = [
+    "/proc/cpuinfo",
+    "/proc/filesystems",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/uptime",
+    "/proc/version",
+    "/proc/sys/kernel/random/uuid",
+];
+
+/// Lists the view and the rights over it.
+pub fn build(profile: &Profile, request: &Request, host: &HostFacts, paths: &Paths) -> (View, Rules) {
+    let mut rules = Rules::new();
+    let mut entries = BTreeMap::new();
+    for (path, grant) in granted(profile, request, paths) {
+        add(&mut rules, &path, grant.rights);
+        entries.insert(path, Entry::Host(grant));
+    }
+    if !host.tier.has_namespaces() {
+        add_bare_places(&mut rules);
+        drop_covered(&mut entries);
+        return (View { entries }, rules);
+    }
+    drop_covered(&mut entries);
+    add_system(&mut entries, &mut rules);
+    add_private(profile, paths, &mut entries, &mut rules);
+    add_files(paths, &mut entries);
+    // Whatever stands in the view's /etc was named by the profile or written by us: one rule for all of it.
+    add(&mut rules, "/etc", Rights::READ);
+    drop_implied(&mut rules);
+    (View { entries }, rules)
+}
+
+fn granted(profile: &Profile, request: &Request, paths: &Paths) -> BTreeMap<PathBuf, HostPath> {
+    let mut all: BTreeMap<PathBuf, HostPath> = BTreeMap::new();
+    let files = &profile.filesystem;
+    if let (Some(at), Some(entry)) = (&paths.workspace, workspace(profile, request)) {
+        all.insert(at.clone(), entry);
+    }
+    let execute = Rights { execute: true, ..Rights::READ };
+    for (list, rights) in [(&files.read, Rights::READ), (&files.write, Rights::WRITE), (&files.execute, execute)] {
+        for grant in list {
+            let Some(path) = paths.expand(&grant.path) else { continue };
+            let entry = all.entry(path.clone()).or_insert_with(|| host_path(grant, &path, request));
+            entry.rights = entry.rights.union(rights);
+        }
+    }
+    all
+}
+
+fn workspace(profile: &Profile, request: &Request) -> Option<HostPath> {
+    let rights = match profile.workspace.access {
+        WorkspaceAccess::None => return None,
+        WorkspaceAccess::Ro => Rights::READ,
+        WorkspaceAccess::Rw => Rights::WRITE,
+    };
+    Some(HostPath {
+        source: request.workspace.path.clone(),
+        rights,
+        owner: Some(request.workspace.owner),
+        missing: Missing::Fail,
+        why: "the caller's workspace".into(),
+        from: "request".into(),
+    })
+}
+
+fn host_path(grant: &Grant, path: &Path, request: &Request) -> HostPath {
+    let callers_own = grant.path.starts_with("~/");
+    HostPath {
+        source: path.to_path_buf(),
+        rights: Rights::default(),
+        owner: callers_own.then_some(Owner { uid: request.caller.uid, gid: request.caller.gid }),
+        missing: Missing::Skip,
+        why: grant.why.clone(),
+        from: grant.from.clone(),
+    }
+}
+
+/// A path below another that grants as much needs no mount of its own.
+fn drop_covered(entries: &mut BTreeMap<PathBuf, Entry>) {
+    let all: Vec<(PathBuf, HostPath)> = entries
+        .iter()
+        .filter_map(|(path, entry)| match entry {
+            Entry::Host(host) => Some((path.clone(), host.clone())),
+            _ => None,
+        })
+        .collect();
+    entries.retain(|path, entry| {
+        let Entry::Host(inner) = entry else { return true };
+        !all.iter().any(|(outer_path, outer)| {
+            path.as_os_str() != outer_path.as_os_str()
+                && lies_at_or_below(path, outer_path)
+                && lies_at_or_below(&inner.source, &outer.source)
+                && outer.rights == inner.rights
+                && outer.owner == inner.owner
+        })
+    });
+}
+
+/// A rule below another that grants as much changes nothing.
+fn drop_implied(rules: &mut Rules) {
+    let all = rules.clone();
+    rules.retain(|path, rights| {
+        !all.iter().any(|(outer, held)| {
+            path.as_os_str() != outer.as_os_str() && lies_at_or_below(path, outer) && held.covers(*rights)
+        })
+    });
+}
+
+fn add_system(entries: &mut BTreeMap<PathBuf, Entry>, rules: &mut Rules) {
+    add(rules, "/", Rights::LIST);
+    entries.insert("/proc".into(), Entry::Proc);
+    add(rules, "/proc", Rights::READ);
+    for path in MASKED {
+        entries.insert(path.into(), Entry::Masked);
+    }
+    entries.insert("/dev".into(), Entry::Directory);
+    for name in DEVICES {
+        let path = Path::new("/dev").join(name);
+        add(rules, &path, Rights::DEVICE);
+        entries.insert(path, Entry::Device);
+    }
+    entries.insert("/dev/pts".into(), Entry::Terminals);
+    add(rules, "/dev/pts", Rights::DEVICE);
+    for (path, target) in [
+        ("/dev/fd", "/proc/self/fd"),
+        ("/dev/ptmx", "pts/ptmx"),
+        ("/dev/stderr", "/proc/self/fd/2"),
+        ("/dev/stdin", "/proc/self/fd/0"),
+        ("/dev/stdout", "/proc/self/fd/1"),
+        ("/var/tmp", "../tmp"),
+    ] {
+        entries.insert(path.into(), Entry::Link { target: target.into() });
+    }
+    entries.insert("/run".into(), Entry::Directory);
+}
+
+fn add_private(profile: &Profile, paths: &Paths, entries: &mut BTreeMap<PathBuf, Entry>, rules: &mut Rules) {
+    let tmp = profile.filesystem.tmp;
+    let places = [
+        (PathBuf::from("/tmp"), tmp.size.0, tmp.execute, 0o1777),
+        (PathBuf::from("/dev/shm"), tmp.size.0, false, 0o1777),
+        (paths.home.clone(), profile.limits.disk.0, tmp.execute, 0o700),
+    ];
+    for (path, size, execute, mode) in places {
+        add(rules, &path, Rights { execute, ..Rights::WRITE });
+        entries.insert(path, Entry::Private { size, execute, mode });
+    }
+}
+
+fn add_files(paths: &Paths, entries: &mut BTreeMap<PathBuf, Entry>) {
+    let home = paths.home.display();
+    let files = [
+        (
+            "/etc/passwd",
+            format!(
+                "root:x:0:0:root:/root:/usr/sbin/nologin\nagent:x:{{uid}}:{{gid}}:agent:{home}:/bin/bash\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"
+            ),
+        ),
+        ("/etc/group", "root:x:0:\nagent:x:{gid}:\ntty:x:5:\nnogroup:x:65534:\n".to_owned()),
+        ("/etc/hosts", "127.0.0.1 localhost clawjail\n::1 localhost ip6-localhost\n".to_owned()),
+        ("/etc/hostname", "clawjail\n".to_owned()),
+        ("/etc/resolv.conf", "# no network in this jail\n".to_owned()),
+        (
+            MARKER,
+            "This is the inside of a clawjail. Nothing grants this file: if you can read it, confinement is broken.\n"
+                .to_owned(),
+        ),
+    ];
+    for (path, content) in files {
+        entries.insert(path.into(), Entry::File { content });
+    }
+}
+
+fn add_bare_places(rules: &mut Rules) {
+    let private = Rights { execute: true, ..Rights::WRITE };
+    add(rules, BARE_HOME, private);
+    add(rules, BARE_TMP, private);
+    for name in DEVICES {
+        add(rules, Path::new("/dev").join(name), Rights::DEVICE);
+    }
+    for path in MACHINE_FACTS {
+        add(rules, path, Rights::READ);
+    }
+}
+
+fn add(rules: &mut Rules, path: impl AsRef<Path>, rights: Rights) {
+    let held = rules.entry(path.as_ref().to_path_buf()).or_default();
+    *held = held.union(rights);
+}

@@ -1,0 +1,308 @@
+//! The verdict: what was asked, what was enforced, what was denied, what it cost.
+//!
+//! Owns the record, its schema and the meaning of every key. Pure: it is told everything.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::plan::Keeping;
+use crate::profile::promise::Promise;
+
+pub mod run;
+
+use run::{Cause, End, Ended, Finding, NameDenial, Started};
+
+/// Version of this record's shape. Keys are added under the same number; a changed meaning gets a new one.
+pub const VERSION: u32 = 1;
+
+/// One run, or one refusal.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Verdict {
+    /// Version of this record's shape.
+    pub version: u32,
+    /// UUIDv7: sorts by time.
+    pub id: String,
+    /// When it began, RFC 3339, UTC.
+    pub time: String,
+    /// Who asked, as the kernel says.
+    pub caller: Caller,
+    /// The profile's name.
+    pub profile: String,
+    /// The tier that the jail was made in; null when there was none.
+    pub tier: Option<String>,
+    /// SHA-256 of the canonical plan; null when there was none.
+    pub plan: Option<String>,
+    /// The command and its arguments. Bytes that are not UTF-8 are shown as U+FFFD.
+    pub argv: Vec<String>,
+    /// Where the command started, inside the jail.
+    pub cwd: Option<String>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The command's exit code, if it exited.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it, if one did.
+    pub signal: Option<i32>,
+    /// Of a refusal or failure: the stable code and the line that was shown.
+    pub reason: Option<Reason>,
+    /// What was enforced, and proven.
+    pub enforcement: Enforcement,
+    /// What was denied, as far as it is recorded.
+    pub denials: Vec<Denial>,
+    /// What it used.
+    pub resources: Resources,
+    /// What it wrote.
+    pub output: Output,
+}
+
+/// Who asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Caller {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The command exited by itself.
+    Exited,
+    /// A signal ended the command.
+    Signalled,
+    /// Its wall limit ended it.
+    TimedOut,
+    /// The kernel ended it for lack of memory.
+    OutOfMemory,
+    /// We ended it: its caller asked, or went away.
+    Killed,
+    /// We said no; nothing was executed.
+    Refused,
+    /// Our own fault; nothing was executed, or the run was ended.
+    Failed,
+    /// The command was not found or could not be executed in the jail; nothing was executed.
+    NotExecuted,
+}
+
+/// Why not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Reason {
+    /// Stable word for programs.
+    pub code: String,
+    /// One line for people.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: Option<String>,
+}
+
+/// What was enforced.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Enforcement {
+    /// `full`, `partial`, or `none` when nothing ran.
+    pub level: Level,
+    /// One entry a promise.
+    pub promises: Vec<Kept>,
+}
+
+/// How much of what was promised was kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Everything.
+    Full,
+    /// All but what the profile's `[require]` allows to be missing.
+    Partial,
+    /// Nothing ran.
+    #[default]
+    None,
+}
+
+/// One promise, as it was kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Kept {
+    /// Its name.
+    pub promise: String,
+    /// By what.
+    pub mechanisms: Vec<String>,
+    /// What is missing to keep it wholly.
+    pub missing: Option<String>,
+    /// Whether a probe under the same confinement tried to break it and could not. False: nothing was tried.
+    pub probed: bool,
+    /// What the probe tried, and the errno it got.
+    pub probes: Vec<Probe>,
+}
+
+/// One thing that the probe tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Probe {
+    /// In a few words.
+    pub tried: String,
+    /// The name of the errno that came back.
+    pub got: String,
+}
+
+/// Something that was denied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Denial {
+    /// `create`, `mkdir`, `rename`, `link`, `symlink`, `output`.
+    pub kind: String,
+    /// On what: a path inside the jail.
+    pub what: String,
+    /// By what: `broker`.
+    pub mechanism: String,
+    /// The rule: a pattern of the profile.
+    pub rule: String,
+    /// How often.
+    pub count: u64,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// What a run used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Resources {
+    /// Microseconds from request to end.
+    pub wall_us: u64,
+    /// Microseconds of processor time in user mode.
+    pub cpu_user_us: u64,
+    /// Microseconds of processor time in the kernel.
+    pub cpu_system_us: u64,
+    /// Most bytes of memory at once: of the whole jail with a controller, of the largest process without.
+    pub peak_memory: u64,
+    /// Most processes at once, where a controller counts them.
+    pub peak_processes: Option<u64>,
+}
+
+/// What a run wrote to stdout and stderr.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Output {
+    /// Whether the bytes passed through us; when not, the rest of this is unknown.
+    pub observed: bool,
+    /// Bytes that the command wrote.
+    pub bytes: u64,
+    /// Whether what was over the limit was thrown away.
+    pub truncated: bool,
+}
+
+/// What the supervisor saw of a run.
+#[derive(Clone, Debug)]
+pub enum Seen {
+    /// It ran.
+    Run {
+        /// What was enforced.
+        started: Box<Started>,
+        /// How it ended.
+        ended: Box<Ended>,
+    },
+    /// It was refused.
+    Refused(Reason),
+    /// It failed, before or after it started.
+    Failed(Reason, Option<Box<Started>>),
+}
+
+/// What was asked, as far as the record needs it.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The verdict's id.
+    pub id: String,
+    /// When.
+    pub time: String,
+    /// Who.
+    pub caller: Caller,
+    /// The profile's name.
+    pub profile: String,
+    /// The command.
+    pub argv: Vec<Vec<u8>>,
+}
+
+impl Verdict {
+    /// Puts together what was asked and what was seen.
+    pub fn new(asked: Asked, seen: &Seen, output: Output) -> Verdict {
+        let (started, ended, reason) = match seen {
+            Seen::Run { started, ended } => (Some(started), Some(ended), None),
+            Seen::Refused(reason) => (None, None, Some(reason.clone())),
+            Seen::Failed(reason, started) => (started.as_ref(), None, Some(reason.clone())),
+        };
+        Verdict {
+            version: VERSION,
+            id: asked.id,
+            time: asked.time,
+            caller: asked.caller,
+            profile: asked.profile,
+            tier: started.map(|started| started.tier.word().to_owned()),
+            plan: started.map(|started| started.plan.clone()),
+            argv: asked.argv.iter().map(|argument| String::from_utf8_lossy(argument).into_owned()).collect(),
+            cwd: started.map(|started| started.cwd.clone()),
+            outcome: outcome(seen),
+            exit_code: ended.and_then(|ended| if let End::Exited(code) = ended.end { Some(code) } else { None }),
+            signal: ended.and_then(|ended| if let End::Signalled(signal) = ended.end { Some(signal) } else { None }),
+            reason,
+            enforcement: started.map(|started| enforcement(&started.enforcement)).unwrap_or_default(),
+            denials: ended.map(|ended| ended.denials.iter().map(denial).collect()).unwrap_or_default(),
+            resources: ended.map(|ended| resources(ended)).unwrap_or_default(),
+            output,
+        }
+    }
+}
+
+fn outcome(seen: &Seen) -> Outcome {
+    let ended = match seen {
+        Seen::Refused(_) => return Outcome::Refused,
+        Seen::Failed(..) => return Outcome::Failed,
+        Seen::Run { ended, .. } => ended,
+    };
+    match (ended.out_of_memory && ended.end != End::Exited(0), ended.cause, ended.end) {
+        (true, ..) => Outcome::OutOfMemory,
+        (_, Some(Cause::TimedOut), _) => Outcome::TimedOut,
+        (_, Some(Cause::Killed), _) => Outcome::Killed,
+        (_, None, End::Exited(_)) => Outcome::Exited,
+        (_, None, End::Signalled(_)) => Outcome::Signalled,
+        (_, None, End::NotExecuted(_)) => Outcome::NotExecuted,
+    }
+}
+
+fn enforcement(kept: &[(Promise, Keeping, Vec<Finding>)]) -> Enforcement {
+    let partial = kept.iter().any(|(_, keeping, _)| keeping.missing.is_some());
+    let promises = kept.iter().map(|(promise, keeping, findings)| Kept {
+        promise: promise.word().to_owned(),
+        mechanisms: keeping.mechanisms.clone(),
+        missing: keeping.missing.clone(),
+        probed: !findings.is_empty(),
+        probes: findings
+            .iter()
+            .map(|finding| Probe { tried: finding.tried.clone(), got: errno_name(finding.errno) })
+            .collect(),
+    });
+    Enforcement { level: if partial { Level::Partial } else { Level::Full }, promises: promises.collect() }
+}
+
+fn errno_name(errno: i32) -> String {
+    format!("{:?}", nix::errno::Errno::from_raw(errno))
+}
+
+fn denial(denied: &NameDenial) -> Denial {
+    Denial {
+        kind: denied.action.clone(),
+        what: String::from_utf8_lossy(&denied.path).into_owned(),
+        mechanism: "broker".into(),
+        rule: denied.pattern.clone(),
+        count: denied.count,
+        remedy: "choose another name, or have the operator take it out of `hide` or `protect`".into(),
+    }
+}
+
+fn resources(ended: &Ended) -> Resources {
+    Resources {
+        wall_us: ended.used.wall_us,
+        cpu_user_us: ended.used.user_us,
+        cpu_system_us: ended.used.system_us,
+        peak_memory: ended.used.peak_memory,
+        peak_processes: ended.used.peak_processes,
+    }
+}
+
+/// The JSON Schema of a verdict.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Verdict).to_value()
+}
