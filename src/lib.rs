@@ -60,8 +60,10 @@
 //!
 //! Start reading at `jail::start::start` (from a request to a run, as a list) and `jail::init` (the order of confinement).
 
+pub mod confine;
 pub mod host;
 pub mod plan;
 pub mod policy;
 pub mod profile;
+pub mod sys;
 pub mod verdict;

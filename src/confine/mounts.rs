@@ -1,0 +1,346 @@
+//! Building the view: a root of the jail's own, in which only what the plan lists exists. mount_namespaces(7).
+//!
+//! Everything goes by descriptor: sources are opened once, targets are resolved below the new root and never through a
+//! link, so nothing can be swapped between a look and a mount.
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr};
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::mount::{MntFlags, umount2};
+use nix::sys::stat::{Mode, SFlag, fstat, fstatat, mkdirat};
+use nix::unistd::{UnlinkatFlags, chdir, fchdir, pivot_root, symlinkat, unlinkat};
+
+use super::{Failed, Ids};
+use crate::plan::{Entry, HostPath, Missing, Rights, View};
+use crate::sys::mounts::{self, Depth, NO_DEV, NO_EXEC, NO_SUID, READ_ONLY};
+use crate::sys::process::set_filesystem_ids;
+
+/// Where the view's own structure is kept: directories and small files only.
+const ROOT_BYTES: u64 = 1 << 20;
+/// What masks files, while the view is built.
+const EMPTY_FILE: &str = ".empty-file";
+/// What masks directories, while the view is built.
+const EMPTY_DIRECTORY: &str = ".empty-directory";
+
+/// The new root while it is being filled.
+pub struct Root {
+    /// Its top, by which everything in it is reached.
+    top: OwnedFd,
+    /// An empty unreadable file, for masking files.
+    empty_file: OwnedFd,
+    /// An empty unreadable directory, for masking directories.
+    empty_directory: OwnedFd,
+}
+
+/// With whose credentials host paths are opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Opener {
+    /// The caller's.
+    pub caller: Ids,
+    /// Our own.
+    pub own: Ids,
+}
+
+/// Makes the new root and mounts it over the old one's top; the process still stands in the old one.
+pub fn begin() -> Result<Root, Failed> {
+    let failed = Failed::at("begin_view");
+    mounts::make_all_private().map_err(&failed)?;
+    let context = mounts::open_filesystem(c"tmpfs").map_err(&failed)?;
+    context.set(c"mode", c"0755").map_err(&failed)?;
+    context.set(c"size", &decimal(ROOT_BYTES)).map_err(&failed)?;
+    let top = context.mount(NO_SUID | NO_DEV).map_err(&failed)?;
+    let old = openat(nix::fcntl::AT_FDCWD, "/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).map_err(&failed)?;
+    mounts::attach(top.as_fd(), old.as_fd()).map_err(&failed)?;
+    let empty_file = make_empty_file(top.as_fd()).map_err(&failed)?;
+    let empty_directory = make_empty_directory(top.as_fd()).map_err(&failed)?;
+    Ok(Root { top, empty_file, empty_directory })
+}
+
+fn make_empty_file(top: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    drop(openat(top, EMPTY_FILE, OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC, Mode::empty())?);
+    openat(top, EMPTY_FILE, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+fn make_empty_directory(top: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    mkdirat(top, EMPTY_DIRECTORY, Mode::empty())?;
+    openat(top, EMPTY_DIRECTORY, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+/// Fills the root, parents first. `trees` holds the mounts that the launcher made for some paths.
+pub fn fill(
+    root: &Root,
+    view: &View,
+    trees: &BTreeMap<PathBuf, OwnedFd>,
+    ids: Ids,
+    opener: Opener,
+) -> Result<(), Failed> {
+    for (path, entry) in &view.entries {
+        let failed = Failed::on("mounts", path);
+        match entry {
+            Entry::Host(host) => match trees.get(path) {
+                Some(tree) => place_tree(root, path, tree, host.rights),
+                None => place_host_path(root, path, host, opener),
+            },
+            Entry::Private { size, execute, mode } => place_private(root, path, *size, *execute, *mode, ids),
+            Entry::Proc => place_proc(root, path),
+            Entry::Terminals => place_terminals(root, path),
+            Entry::Device => place_device(root, path),
+            Entry::Directory => make_directories(root, path).map(drop),
+            Entry::File { content } => write_file(root, path, content, ids),
+            Entry::Link { target } => make_link(root, path, OsStr::new(target)),
+            Entry::Masked => mask(root, path),
+        }
+        .map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Fails unless the view shows at `path` what has this device and inode: a source that is opened by its path may have been
+/// swapped since it was judged. `ESTALE` then.
+pub fn must_be(root: &Root, path: &Path, identity: (u64, u64)) -> Result<(), Failed> {
+    let failed = Failed::on("must_be", path);
+    let stat = open_inside(root, path).and_then(fstat).map_err(&failed)?;
+    if (stat.st_dev, stat.st_ino) == identity { Ok(()) } else { Err(failed(Errno::ESTALE)) }
+}
+
+/// Makes the structure read-only, becomes it and lets go of the old root.
+pub fn enter(root: Root) -> Result<(), Failed> {
+    let failed = Failed::at("enter_view");
+    // Mounts of them go on without a name, so the view shows none of ours.
+    unlinkat(&root.top, EMPTY_FILE, UnlinkatFlags::NoRemoveDir).map_err(&failed)?;
+    unlinkat(&root.top, EMPTY_DIRECTORY, UnlinkatFlags::RemoveDir).map_err(&failed)?;
+    mounts::add_attributes(root.top.as_fd(), READ_ONLY, Depth::One).map_err(&failed)?;
+    fchdir(&root.top).map_err(&failed)?;
+    // The old root ends up mounted over the new one, from where it is detached; pivot_root(2), NOTES.
+    pivot_root(".", ".").map_err(&failed)?;
+    umount2(".", MntFlags::MNT_DETACH).map_err(&failed)?;
+    chdir("/").map_err(&failed)
+}
+
+fn place_host_path(root: &Root, path: &Path, host: &HostPath, opener: Opener) -> Result<(), Errno> {
+    let source = match open_host(&host.source, opener) {
+        Ok(source) => source,
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) if host.missing == Missing::Skip => return Ok(()),
+        Err(errno) => return Err(errno),
+    };
+    if kind_of(source.as_fd())? == SFlag::S_IFLNK {
+        let target = readlinkat(source.as_fd(), "")?;
+        return make_link(root, path, &target);
+    }
+    let tree = mounts::clone_tree(source.as_fd(), Depth::Recursive)?;
+    mounts::add_attributes(tree.as_fd(), attributes(host.rights), Depth::Recursive)?;
+    place_tree(root, path, &tree, host.rights)
+}
+
+fn place_tree(root: &Root, path: &Path, tree: &OwnedFd, _rights: Rights) -> Result<(), Errno> {
+    let target = match kind_of(tree.as_fd())? {
+        SFlag::S_IFDIR => make_directories(root, path)?,
+        _ => make_mount_point(root, path)?,
+    };
+    mounts::attach(tree.as_fd(), target.as_fd())
+}
+
+/// Opens a host path as the caller would, without following a last link or any magic one.
+pub fn open_host(path: &Path, opener: Opener) -> Result<OwnedFd, Errno> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    if opener.caller == opener.own {
+        return openat2(nix::fcntl::AT_FDCWD, path, how);
+    }
+    set_filesystem_ids(opener.caller.uid, opener.caller.gid)?;
+    let opened = openat2(nix::fcntl::AT_FDCWD, path, how);
+    set_filesystem_ids(opener.own.uid, opener.own.gid)?;
+    opened
+}
+
+/// Mount attributes for rights: never set-user-id, never devices, and no more than was granted.
+pub fn attributes(rights: Rights) -> u64 {
+    let mut attributes = NO_SUID | NO_DEV;
+    if !rights.write {
+        attributes |= READ_ONLY;
+    }
+    if !rights.execute {
+        attributes |= NO_EXEC;
+    }
+    attributes
+}
+
+fn place_private(root: &Root, path: &Path, size: u64, execute: bool, mode: u32, ids: Ids) -> Result<(), Errno> {
+    let target = make_directories(root, path)?;
+    let context = mounts::open_filesystem(c"tmpfs")?;
+    context.set(c"size", &decimal(size))?;
+    // An inode costs the kernel about 1 KiB that `size` does not count.
+    context.set(c"nr_inodes", &decimal((size / 4096).clamp(1024, 1 << 20)))?;
+    context.set(c"mode", &octal(mode))?;
+    context.set(c"uid", &decimal(ids.uid.into()))?;
+    context.set(c"gid", &decimal(ids.gid.into()))?;
+    let exec = if execute { 0 } else { NO_EXEC };
+    let tree = context.mount(NO_SUID | NO_DEV | exec)?;
+    mounts::attach(tree.as_fd(), target.as_fd())
+}
+
+fn place_proc(root: &Root, path: &Path) -> Result<(), Errno> {
+    let target = make_directories(root, path)?;
+    let tree = mounts::open_filesystem(c"proc")?.mount(READ_ONLY | NO_SUID | NO_DEV | NO_EXEC)?;
+    mounts::attach(tree.as_fd(), target.as_fd())
+}
+
+fn place_terminals(root: &Root, path: &Path) -> Result<(), Errno> {
+    let target = make_directories(root, path)?;
+    let context = mounts::open_filesystem(c"devpts")?;
+    context.set(c"ptmxmode", c"0666")?;
+    context.set(c"mode", c"0620")?;
+    let tree = context.mount(NO_SUID | NO_EXEC)?;
+    mounts::attach(tree.as_fd(), target.as_fd())
+}
+
+fn place_device(root: &Root, path: &Path) -> Result<(), Errno> {
+    let source =
+        openat(nix::fcntl::AT_FDCWD, path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
+    // A device name that leads elsewhere is not the device; refuse it.
+    if kind_of(source.as_fd())? != SFlag::S_IFCHR {
+        return Err(Errno::ENOTTY);
+    }
+    let target = make_mount_point(root, path)?;
+    let tree = mounts::clone_tree(source.as_fd(), Depth::One)?;
+    mounts::add_attributes(tree.as_fd(), NO_SUID | NO_EXEC, Depth::One)?;
+    mounts::attach(tree.as_fd(), target.as_fd())
+}
+
+fn mask(root: &Root, path: &Path) -> Result<(), Errno> {
+    match open_inside(root, path) {
+        Ok(target) => cover(root, target.as_fd()),
+        // Not every kernel has every file; what is not there needs no mask.
+        Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Mounts something empty and unreadable over `target`.
+pub fn cover(root: &Root, target: BorrowedFd<'_>) -> Result<(), Errno> {
+    let empty = if kind_of(target)? == SFlag::S_IFDIR { &root.empty_directory } else { &root.empty_file };
+    let tree = mounts::clone_tree(empty.as_fd(), Depth::One)?;
+    mounts::add_attributes(tree.as_fd(), READ_ONLY | NO_SUID | NO_DEV | NO_EXEC, Depth::One)?;
+    mounts::attach(tree.as_fd(), target)
+}
+
+/// Mounts `target` over itself, read-only.
+pub fn freeze(target: BorrowedFd<'_>) -> Result<(), Errno> {
+    let tree = mounts::clone_tree(target, Depth::Recursive)?;
+    mounts::add_attributes(tree.as_fd(), READ_ONLY, Depth::Recursive)?;
+    mounts::attach(tree.as_fd(), target)
+}
+
+fn write_file(root: &Root, path: &Path, content: &str, ids: Ids) -> Result<(), Errno> {
+    let (parent, name) = parent_and_name(root, path)?;
+    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    let file = openat(&parent, name, flags, Mode::from_bits_truncate(0o444))?;
+    let content = content.replace("{uid}", &ids.uid.to_string()).replace("{gid}", &ids.gid.to_string());
+    std::fs::File::from(file).write_all(content.as_bytes()).map_err(|error| super::identity::errno_of(&error))
+}
+
+fn make_link(root: &Root, path: &Path, target: &OsStr) -> Result<(), Errno> {
+    let (parent, name) = parent_and_name(root, path)?;
+    match symlinkat(target, &parent, name) {
+        // A host tree that the profile grants may bring the same link along.
+        Err(Errno::EEXIST) => Ok(()),
+        made => made,
+    }
+}
+
+/// The file `path` of the view as a mount point, made if it is not there.
+fn make_mount_point(root: &Root, path: &Path) -> Result<OwnedFd, Errno> {
+    let (parent, name) = parent_and_name(root, path)?;
+    match openat(&parent, name, OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC, Mode::from_bits_truncate(0o444)) {
+        Ok(_) | Err(Errno::EEXIST | Errno::EROFS | Errno::EACCES) => {}
+        Err(errno) => return Err(errno),
+    }
+    open_inside(root, path)
+}
+
+/// The directory `path` of the view, made with its parents if it is not there.
+fn make_directories(root: &Root, path: &Path) -> Result<OwnedFd, Errno> {
+    if let Ok(there) = open_inside(root, path) {
+        return Ok(there);
+    }
+    let mut made = PathBuf::from("/");
+    for component in path.components().skip(1) {
+        made.push(component);
+        match mkdirat(&root.top, relative(&made), Mode::from_bits_truncate(0o755)) {
+            Ok(()) | Err(Errno::EEXIST | Errno::EROFS | Errno::EACCES) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    open_inside(root, path)
+}
+
+fn parent_and_name<'a>(root: &Root, path: &'a Path) -> Result<(OwnedFd, &'a OsStr), Errno> {
+    let parent = path.parent().ok_or(Errno::EINVAL)?;
+    let name = path.file_name().ok_or(Errno::EINVAL)?;
+    Ok((make_directories(root, parent)?, name))
+}
+
+/// Opens a path of the view by name only, through no link.
+pub fn open_inside(root: &Root, path: &Path) -> Result<OwnedFd, Errno> {
+    resolve_inside(root, path, ResolveFlag::RESOLVE_NO_SYMLINKS)
+}
+
+/// Opens what a path of the view leads to, following links as a process inside would.
+pub fn follow_inside(root: &Root, path: &Path) -> Result<OwnedFd, Errno> {
+    resolve_inside(root, path, ResolveFlag::RESOLVE_NO_MAGICLINKS)
+}
+
+fn resolve_inside(root: &Root, path: &Path, resolve: ResolveFlag) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    let how = OpenHow::new().flags(flags).resolve(resolve | ResolveFlag::RESOLVE_IN_ROOT);
+    openat2(&root.top, relative(path), how)
+}
+
+/// Opens a path of the view itself, even if it is a link.
+pub fn open_link_inside(root: &Root, path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    openat2(
+        &root.top,
+        relative(path),
+        OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS),
+    )
+}
+
+/// The root's top, for walks.
+pub fn top(root: &Root) -> BorrowedFd<'_> {
+    root.top.as_fd()
+}
+
+/// A path of the view, relative to its top.
+pub fn relative(path: &Path) -> &Path {
+    match path.strip_prefix("/") {
+        Ok(rest) if !rest.as_os_str().as_bytes().is_empty() => rest,
+        _ => Path::new("."),
+    }
+}
+
+/// What `descriptor` is: a directory, a file, a link, ...
+pub fn kind_of(descriptor: BorrowedFd<'_>) -> Result<SFlag, Errno> {
+    Ok(SFlag::from_bits_truncate(fstat(descriptor)?.st_mode) & SFlag::S_IFMT)
+}
+
+/// Device, inode and number of names of what `name` in `directory` is, without following it.
+pub fn names_of(directory: BorrowedFd<'_>, name: &OsStr) -> Result<(u64, u64, u64), Errno> {
+    let stat = fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    Ok((stat.st_dev, stat.st_ino, stat.st_nlink))
+}
+
+fn decimal(number: u64) -> CString {
+    CString::new(number.to_string()).unwrap_or_default()
+}
+
+fn octal(number: u32) -> CString {
+    CString::new(format!("{number:o}")).unwrap_or_default()
+}

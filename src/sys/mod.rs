@@ -1,0 +1,22 @@
+//! The only unsafe code: one family of system calls a file, one system call a function.
+//!
+//! Wraps what `nix` and `landlock` do not. Owns no policy, keeps no state, logs nothing; every function returns the
+//! kernel's answer as it is.
+#![expect(unsafe_code, reason = "system calls without a safe wrapper; nowhere else in the crate")]
+
+pub mod abi;
+pub mod interface;
+pub mod keyring;
+pub mod mounts;
+pub mod process;
+pub mod readiness;
+pub mod seccomp;
+pub mod socket;
+pub mod terminal;
+
+use nix::errno::Errno;
+
+/// The kernel's answer to a raw call: a value, or the errno that it left.
+fn answer(returned: libc::c_long) -> Result<libc::c_long, Errno> {
+    Errno::result(returned)
+}

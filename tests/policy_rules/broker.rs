@@ -1,0 +1,61 @@
+//! The filter that asks: names that are made are asked about, and the listener's answers arrive.
+
+use std::os::fd::AsFd;
+
+use clawjail::confine;
+use clawjail::plan::filter::{Otherwise, compile};
+use clawjail::sys::seccomp::{self, Answer};
+
+use crate::kernel::{in_child, no_new_privs, raw};
+use crate::{Checks, ENOSYS, shipped};
+
+/// Names that are made are asked about, what is only opened is not, and the answers arrive.
+pub fn all(checks: &mut Checks) {
+    let program = compile(&shipped(&["broker"]), Otherwise::Allow).expect("compiles");
+    let report = in_child(6, |report| {
+        no_new_privs();
+        let listener = confine::seccomp::install_with_listener(&program).expect("a listener");
+        // SAFETY: this process has one thread.
+        let asker = unsafe { libc::fork() };
+        if asker == 0 {
+            ask_the_broker();
+        }
+        let null = std::fs::File::open("/dev/null").expect("opening is not asked about");
+        let answers = [Some(Answer::Errno(libc::EROFS)), Some(Answer::Value(42)), None];
+        for answer in answers {
+            let asked = seccomp::receive(listener.as_fd()).expect("a question");
+            report(i64::from(asked.number));
+            seccomp::confirm_waiting(listener.as_fd(), asked.id).expect("it waits");
+            match answer {
+                Some(answer) => seccomp::send(listener.as_fd(), asked.id, answer).expect("an answer"),
+                None => seccomp::send_descriptor(listener.as_fd(), asked.id, null.as_fd(), libc::O_CLOEXEC)
+                    .expect("a descriptor"),
+            }
+        }
+        let mut status = 0;
+        // SAFETY: `asker` is ours and not yet reaped; `status` lives until the call returns.
+        unsafe { libc::waitpid(asker, &raw mut status, 0) };
+        report(i64::from(libc::WEXITSTATUS(status)));
+    });
+    let wanted = [libc::SYS_mkdirat, libc::SYS_symlinkat, libc::SYS_openat, 0];
+    let wrong =
+        if report.values == wanted { vec![] } else { vec![format!("{:?} {:#x}", report.values, report.status)] };
+    checks.check("broker: asks about names that are made, and its answers arrive", &wrong);
+}
+
+/// Ends with 0 when every answer was the listener's.
+fn ask_the_broker() -> ! {
+    let here = libc::AT_FDCWD as u64;
+    let path = c"/nowhere/at/all".as_ptr() as u64;
+    let null = c"/dev/null".as_ptr() as u64;
+    let creating = (libc::O_CREAT | libc::O_WRONLY) as u64;
+    let made = raw(libc::SYS_mkdirat as u32, [here, path, 0o700, 0, 0, 0]);
+    let linked = raw(libc::SYS_symlinkat as u32, [path, here, path, 0, 0, 0]);
+    let opened = raw(libc::SYS_openat as u32, [here, null, 0, 0, 0, 0]);
+    let created = raw(libc::SYS_openat as u32, [here, path, creating, 0o600, 0, 0]);
+    let openat2 = raw(libc::SYS_openat2 as u32, [here, null, 0, 0, 0, 0]);
+    let right = [made == -i64::from(libc::EROFS), linked == 42, opened > 2, created > 2, openat2 == ENOSYS];
+    // The first thing that was wrong, from 1.
+    let wrong = right.iter().position(|right| !right).map_or(0, |index| index + 1);
+    std::process::exit(wrong as i32)
+}
