@@ -62,8 +62,10 @@
 
 pub mod confine;
 pub mod host;
+pub mod jail;
 pub mod plan;
 pub mod policy;
 pub mod profile;
 pub mod sys;
 pub mod verdict;
+pub mod wire;

@@ -1,0 +1,333 @@
+//! What a command asks the broker: read out of its memory, once, into our own.
+
+use std::ffi::{OsStr, OsString};
+use std::io::IoSliceMut;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::sys::stat::Mode;
+use nix::sys::uio::{RemoteIoVec, process_vm_readv};
+use nix::unistd::Pid;
+
+use crate::sys::seccomp::{Notification, NotificationId, confirm_waiting};
+
+/// `PATH_MAX`, its final NUL included.
+const LONGEST_PATH: usize = 4096;
+/// Reads do not cross a page, so that an unmapped one behind the text is not touched.
+const PAGE: usize = 4096;
+
+/// The process that asks.
+pub struct Asker<'a> {
+    listener: BorrowedFd<'a>,
+    id: NotificationId,
+    pid: i32,
+}
+
+/// One question, with all that it points to.
+#[derive(Debug)]
+pub enum Asked {
+    /// open(2) or openat(2) with `O_CREAT`, or creat(2).
+    Create {
+        /// The name.
+        at: Place,
+        /// As open(2) has them.
+        flags: i32,
+        /// Permission bits, before the mask.
+        mode: u32,
+    },
+    /// mkdir(2), mkdirat(2).
+    Mkdir {
+        /// The name.
+        at: Place,
+        /// Permission bits, before the mask.
+        mode: u32,
+    },
+    /// mknod(2), mknodat(2).
+    Mknod {
+        /// The name.
+        at: Place,
+        /// Kind and permission bits, before the mask.
+        mode: u32,
+    },
+    /// unlink(2), unlinkat(2), rmdir(2).
+    Remove {
+        /// The name.
+        at: Place,
+        /// Whether it has to be a directory; otherwise it must not be one.
+        directory: bool,
+    },
+    /// chmod(2), fchmodat(2), fchmodat2(2).
+    Mode {
+        /// The name.
+        at: Place,
+        /// Permission bits.
+        mode: u32,
+        /// Whether a link is followed.
+        follow: bool,
+    },
+    /// symlink(2), symlinkat(2).
+    Symlink {
+        /// The name.
+        at: Place,
+        /// What it is to point to.
+        target: OsString,
+    },
+    /// link(2), linkat(2).
+    Link {
+        /// The name that is there.
+        from: Place,
+        /// The one to be made.
+        to: Place,
+    },
+    /// rename(2), renameat(2), renameat2(2).
+    Rename {
+        /// The name that is there.
+        from: Place,
+        /// The one that it is to have.
+        to: Place,
+        /// As renameat2(2) has them.
+        flags: u32,
+    },
+}
+
+/// A name in a directory: the directory held open, the name as it was written.
+#[derive(Debug)]
+pub struct Place {
+    /// The directory.
+    pub parent: OwnedFd,
+    /// The kernel's path of that directory.
+    pub path: PathBuf,
+    /// The last component: never empty, `.`, `..`, or with a slash.
+    pub name: OsString,
+}
+
+impl Place {
+    /// The path of the name itself.
+    pub fn whole(&self) -> PathBuf {
+        self.path.join(&self.name)
+    }
+
+    /// Whether the directory is still where it was when its path was asked for.
+    pub fn has_stayed(&self) -> bool {
+        path_of(&self.parent).is_some_and(|now| now == self.path)
+    }
+}
+
+impl<'a> Asker<'a> {
+    /// The process behind a notification; `None` when it has no number in our pid namespace.
+    pub fn new(listener: BorrowedFd<'a>, notification: &Notification) -> Option<Asker<'a>> {
+        let pid = i32::try_from(notification.pid).ok().filter(|pid| *pid > 0)?;
+        Some(Asker { listener, id: notification.id, pid })
+    }
+
+    /// Whether the process still waits, so that what was read by its pid was its own.
+    pub fn still_waits(&self) -> bool {
+        confirm_waiting(self.listener, self.id).is_ok()
+    }
+
+    /// Its file mode creation mask; the usual one where /proc does not tell.
+    pub fn umask(&self) -> Mode {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+        let mask = line.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok());
+        Mode::from_bits_truncate(mask.unwrap_or(0o022))
+    }
+
+    /// A NUL-terminated text in its memory.
+    fn text(&self, address: u64) -> Option<OsString> {
+        let mut text = Vec::new();
+        let mut address = usize::try_from(address).ok()?;
+        while text.len() < LONGEST_PATH {
+            let mut page = vec![0; (PAGE - address % PAGE).min(LONGEST_PATH - text.len())];
+            let remote = [RemoteIoVec { base: address, len: page.len() }];
+            let count = process_vm_readv(Pid::from_raw(self.pid), &mut [IoSliceMut::new(&mut page)], &remote).ok()?;
+            let read = page.get(..count)?;
+            if let Some(end) = read.iter().position(|byte| *byte == 0) {
+                text.extend_from_slice(read.get(..end)?);
+                return Some(OsString::from_vec(text));
+            }
+            if count < page.len() {
+                return None;
+            }
+            text.extend_from_slice(read);
+            address = address.checked_add(count)?;
+        }
+        None
+    }
+
+    /// The directory that a relative path begins at, as the process has it.
+    fn directory(&self, descriptor: i32) -> Option<OwnedFd> {
+        let link = match descriptor {
+            libc::AT_FDCWD => format!("/proc/{}/cwd", self.pid),
+            number => format!("/proc/{}/fd/{number}", self.pid),
+        };
+        open(link.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).ok()
+    }
+
+    fn place(&self, descriptor: u64, address: u64) -> Option<Place> {
+        let written = self.text(address)?;
+        // The kernel reads an int; what is above it in the register counts for nothing.
+        let base =
+            if written.as_bytes().first() == Some(&b'/') { None } else { Some(self.directory(descriptor as i32)?) };
+        resolve(base.as_ref(), &written)
+    }
+}
+
+/// Splits a path into its directory, opened, and its last name. `None` where there is no plain last name.
+pub fn resolve(base: Option<&OwnedFd>, written: &OsStr) -> Option<Place> {
+    let bytes = written.as_bytes();
+    let (directory, name) = match bytes.iter().rposition(|byte| *byte == b'/') {
+        Some(at) => (bytes.get(..=at)?, bytes.get(at + 1..)?),
+        None => (b".".as_slice(), bytes),
+    };
+    if matches!(name, b"" | b"." | b"..") {
+        return None;
+    }
+    let parent = open_directory(base, OsStr::from_bytes(directory))?;
+    let path = path_of(&parent)?;
+    // /proc/self and /proc/thread-self lead elsewhere for us than for the process.
+    if path.starts_with("/proc") {
+        return None;
+    }
+    Some(Place { parent, path, name: OsStr::from_bytes(name).to_owned() })
+}
+
+/// The number in a path by which a process names its own descriptor, as libc does where a call takes none.
+fn own_descriptor(written: &OsStr) -> Option<i32> {
+    let prefixes = ["/proc/self/fd/", "/proc/thread-self/fd/", "/dev/fd/"];
+    let written = written.to_str()?;
+    prefixes.iter().find_map(|prefix| written.strip_prefix(prefix))?.parse().ok().filter(|number| *number >= 0)
+}
+
+/// A directory by the name that it has where it is, when `.` or `..` led to it.
+fn itself(base: Option<&OwnedFd>, written: &OsStr) -> Option<Place> {
+    let directory = open_directory(base, written)?;
+    let whole = path_of(&directory)?;
+    let parent = open_directory(Some(&directory), OsStr::new(".."))?;
+    Some(Place { parent, path: whole.parent()?.to_path_buf(), name: whole.file_name()?.to_owned() })
+}
+
+fn open_directory(base: Option<&OwnedFd>, directory: &OsStr) -> Option<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    // Magic links would be ours, not the asking process's: /proc/self is another process for us.
+    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    match base {
+        Some(base) => openat2(base, directory, how),
+        None => openat2(AT_FDCWD, directory, how),
+    }
+    .ok()
+}
+
+fn path_of(directory: &OwnedFd) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd())).ok()
+}
+
+/// Whether the call sets a mode, which Landlock does not judge.
+pub fn sets_mode(number: i32) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if i64::from(number) == libc::SYS_chmod {
+        return true;
+    }
+    matches!(i64::from(number), libc::SYS_fchmodat | libc::SYS_fchmodat2)
+}
+
+impl Asked {
+    /// Reads a question; `None` for what is none of ours or cannot be read.
+    pub fn read(asker: &Asker<'_>, notification: &Notification) -> Option<Asked> {
+        let here = libc::AT_FDCWD as u32 as u64;
+        let [a, b, c, d, e, _] = notification.arguments;
+        let mode = |word: u64| word as u32 & 0o7777;
+        match i64::from(notification.number) {
+            libc::SYS_openat => Some(Asked::Create { at: asker.place(a, b)?, flags: c as i32, mode: mode(d) }),
+            libc::SYS_mkdirat => Some(Asked::Mkdir { at: asker.place_of_directory(a, b)?, mode: mode(c) }),
+            libc::SYS_unlinkat => {
+                let directory = c as i32 & libc::AT_REMOVEDIR != 0;
+                Some(Asked::Remove { at: asker.place_of_directory(a, b)?, directory })
+            }
+            libc::SYS_fchmodat => Some(Asked::Mode { at: asker.place_of_any(a, b)?, mode: mode(c), follow: true }),
+            libc::SYS_fchmodat2 if d as i32 & !libc::AT_SYMLINK_NOFOLLOW == 0 => {
+                Some(Asked::Mode { at: asker.place_of_any(a, b)?, mode: mode(c), follow: d == 0 })
+            }
+            libc::SYS_mknodat => Some(Asked::Mknod { at: asker.place(a, b)?, mode: c as u32 }),
+            libc::SYS_symlinkat => Some(Asked::Symlink { target: asker.text(a)?, at: asker.place(b, c)? }),
+            libc::SYS_linkat if e == 0 => Some(Asked::Link { from: asker.place(a, b)?, to: asker.place(c, d)? }),
+            libc::SYS_renameat2 => asker.rename(a, b, c, d, e as u32),
+            #[cfg(target_arch = "x86_64")]
+            number => Self::read_old(asker, number, [a, b, c, d], here),
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => {
+                let _ = here;
+                None
+            }
+        }
+    }
+
+    /// Calls that newer architectures do not have.
+    #[cfg(target_arch = "x86_64")]
+    fn read_old(asker: &Asker<'_>, number: i64, [a, b, c, d]: [u64; 4], here: u64) -> Option<Asked> {
+        let mode = |word: u64| word as u32 & 0o7777;
+        match number {
+            libc::SYS_open => Some(Asked::Create { at: asker.place(here, a)?, flags: b as i32, mode: mode(c) }),
+            libc::SYS_creat => {
+                let flags = libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
+                Some(Asked::Create { at: asker.place(here, a)?, flags, mode: mode(b) })
+            }
+            libc::SYS_mkdir => Some(Asked::Mkdir { at: asker.place_of_directory(here, a)?, mode: mode(b) }),
+            libc::SYS_unlink => Some(Asked::Remove { at: asker.place_of_directory(here, a)?, directory: false }),
+            libc::SYS_rmdir => Some(Asked::Remove { at: asker.place_of_directory(here, a)?, directory: true }),
+            libc::SYS_chmod => Some(Asked::Mode { at: asker.place_of_any(here, a)?, mode: mode(b), follow: true }),
+            libc::SYS_mknod => Some(Asked::Mknod { at: asker.place(here, a)?, mode: b as u32 }),
+            libc::SYS_symlink => Some(Asked::Symlink { target: asker.text(a)?, at: asker.place(here, b)? }),
+            libc::SYS_link => Some(Asked::Link { from: asker.place(here, a)?, to: asker.place(here, b)? }),
+            libc::SYS_rename => asker.rename(here, a, here, b, 0),
+            libc::SYS_renameat => asker.rename(a, b, c, d, 0),
+            _ => None,
+        }
+    }
+}
+
+impl Asker<'_> {
+    /// A place for a directory: slashes behind the name are allowed there.
+    fn place_of_directory(&self, descriptor: u64, address: u64) -> Option<Place> {
+        let written = self.text(address)?;
+        let base =
+            if written.as_bytes().first() == Some(&b'/') { None } else { Some(self.directory(descriptor as i32)?) };
+        resolve(base.as_ref(), trim_slashes(&written))
+    }
+
+    /// A place for what is there already, which `.` and `..` can name too.
+    fn place_of_any(&self, descriptor: u64, address: u64) -> Option<Place> {
+        let written = self.text(address)?;
+        let base =
+            if written.as_bytes().first() == Some(&b'/') { None } else { Some(self.directory(descriptor as i32)?) };
+        let written = trim_slashes(&written);
+        if let Some(number) = own_descriptor(written) {
+            return self.behind(number);
+        }
+        match written.as_bytes().rsplit(|byte| *byte == b'/').next() {
+            Some(b"." | b"..") => itself(base.as_ref(), written),
+            Some(_) | None => resolve(base.as_ref(), written),
+        }
+    }
+
+    /// Where that what one of its descriptors holds is now.
+    fn behind(&self, descriptor: i32) -> Option<Place> {
+        let link = format!("/proc/{}/fd/{descriptor}", self.pid);
+        let whole = path_of(&open(link.as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok()?)?;
+        resolve(None, whole.as_os_str())
+    }
+
+    fn rename(&self, from_at: u64, from: u64, to_at: u64, to: u64, flags: u32) -> Option<Asked> {
+        let from = self.place_of_directory(from_at, from)?;
+        let to = self.place_of_directory(to_at, to)?;
+        Some(Asked::Rename { from, to, flags })
+    }
+}
+
+fn trim_slashes(written: &OsStr) -> &OsStr {
+    let bytes = written.as_bytes();
+    let end = bytes.iter().rposition(|byte| *byte != b'/').map_or(bytes.len(), |last| last + 1);
+    OsStr::from_bytes(bytes.get(..end).unwrap_or(bytes))
+}

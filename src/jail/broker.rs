@@ -1,0 +1,153 @@
+//! Making names on a command's behalf.
+//!
+//! Landlock cannot tell one name in a directory from another, so runs are denied to make any name in a shielded tree
+//! (`confine::landlock::restrict_naming`), and their filter asks here about every call that would. A free name is made by
+//! init; a shielded one is refused and counted.
+//!
+//! The filter is the door and Landlock the wall: whatever is not understood is answered `Continue`, and the kernel, which
+//! reads the arguments again, then denies it if it lies in a shielded tree. So nothing that a command does to its own
+//! memory, to links or to directories meanwhile can open more than init itself made.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::asking::{Asked, Asker, sets_mode};
+use super::naming::{self, Answer, Judge};
+use crate::confine::landlock::has_shields_below;
+use crate::confine::shields::Shielded;
+use crate::plan::Plan;
+use crate::sys::seccomp::{self, Notification};
+use crate::wire::privsep::NameDenial;
+
+/// Most names that one run's denials are kept of; more are counted under the last.
+const MOST_DENIALS: usize = 256;
+
+/// The broker of one jail.
+pub struct Broker {
+    judge: Judge,
+    listeners: Vec<OwnedFd>,
+    denials: BTreeMap<(PathBuf, &'static str, String), u64>,
+}
+
+impl Broker {
+    /// For the shields of `plan`; `located` is what exists of them where nothing is mounted over it.
+    pub fn new(plan: &Plan, located: Vec<Shielded>) -> Broker {
+        let writable = || plan.landlock.rules.iter().filter(|(_, rights)| rights.write && !rights.devices);
+        let rules = writable().filter(|(path, _)| has_shields_below(path, &plan.shields));
+        let judge = Judge {
+            trees: rules.map(|(path, _)| path.clone()).collect(),
+            writable: writable().map(|(path, _)| path.clone()).collect(),
+            shields: plan.shields.clone(),
+            located,
+            opens_existing: plan.sees_host_paths(),
+        };
+        Broker { judge, listeners: Vec::new(), denials: BTreeMap::new() }
+    }
+
+    /// The descriptors to wait on.
+    pub fn listeners(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.listeners.iter().map(AsFd::as_fd)
+    }
+
+    /// Takes over the listener of a new run.
+    pub fn listen(&mut self, listener: Option<OwnedFd>) {
+        if let Some(listener) = listener {
+            // Faster where the kernel can (Linux 6.6); nothing is lost where it cannot.
+            let _ = seccomp::wake_on_same_processor(listener.as_fd());
+            self.listeners.push(listener);
+        }
+    }
+
+    /// Answers one question of each listener that has one, and forgets those whose last process is gone.
+    pub fn serve(&mut self) {
+        for listener in std::mem::take(&mut self.listeners) {
+            match state(listener.as_fd()) {
+                State::Asking => self.answer_next(listener.as_fd()),
+                State::Quiet => {}
+                State::Gone => continue,
+            }
+            self.listeners.push(listener);
+        }
+    }
+
+    /// What was denied since the last time, with the command's names for it.
+    pub fn take_denials(&mut self) -> Vec<NameDenial> {
+        let taken = std::mem::take(&mut self.denials).into_iter();
+        taken
+            .map(|((path, action, pattern), count)| {
+                let path = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()).to_vec();
+                NameDenial { path, action: action.to_owned(), pattern, count }
+            })
+            .collect()
+    }
+
+    fn answer_next(&mut self, listener: BorrowedFd<'_>) {
+        // The asking process can be killed at any moment, before or after any of these calls; then nobody waits.
+        let Ok(notification) = seccomp::receive(listener) else { return };
+        let answer = self.decide(listener, &notification);
+        match answer {
+            Answer::Continue => drop(seccomp::send(listener, notification.id, seccomp::Answer::Continue)),
+            Answer::Done => drop(seccomp::send(listener, notification.id, seccomp::Answer::Value(0))),
+            Answer::Errno(errno) => {
+                drop(seccomp::send(listener, notification.id, seccomp::Answer::Errno(errno as i32)))
+            }
+            Answer::Opened(file, flags) => {
+                if let Err(error) = seccomp::send_descriptor(listener, notification.id, file.as_fd(), flags) {
+                    let errno = error.raw_os_error().unwrap_or(libc::EIO);
+                    drop(seccomp::send(listener, notification.id, seccomp::Answer::Errno(errno)));
+                }
+            }
+            Answer::Denied { path, action, pattern } => {
+                self.note(path, action, pattern);
+                drop(seccomp::send(listener, notification.id, seccomp::Answer::Errno(libc::EACCES)));
+            }
+        }
+    }
+
+    fn decide(&self, listener: BorrowedFd<'_>, notification: &Notification) -> Answer {
+        let Some(asker) = Asker::new(listener, notification) else { return not_understood(notification) };
+        match Asked::read(&asker, notification) {
+            // Everything was copied while the process certainly waited; from here on only our copies count.
+            Some(asked) if asker.still_waits() => naming::answer(&self.judge, &asker, &asked),
+            Some(_) | None => not_understood(notification),
+        }
+    }
+
+    fn note(&mut self, path: PathBuf, action: &'static str, pattern: String) {
+        let key = (path, action, pattern);
+        if self.denials.len() < MOST_DENIALS || self.denials.contains_key(&key) {
+            *self.denials.entry(key).or_default() += 1;
+        } else if let Some(mut last) = self.denials.last_entry() {
+            *last.get_mut() += 1;
+        }
+    }
+}
+
+/// For what the kernel judges again, the kernel's own answer. Modes it does not judge by Landlock: there it is a no.
+fn not_understood(notification: &Notification) -> Answer {
+    if sets_mode(notification.number) { Answer::Errno(Errno::EACCES) } else { Answer::Continue }
+}
+
+enum State {
+    Asking,
+    Quiet,
+    Gone,
+}
+
+fn state(listener: BorrowedFd<'_>) -> State {
+    let mut watched = [PollFd::new(listener, PollFlags::POLLIN)];
+    match poll(&mut watched, PollTimeout::ZERO) {
+        Ok(_) => {}
+        Err(_) => return State::Quiet,
+    }
+    let [watched] = watched;
+    match watched.revents() {
+        Some(events) if events.contains(PollFlags::POLLIN) => State::Asking,
+        Some(events) if events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) => State::Gone,
+        _ => State::Quiet,
+    }
+}

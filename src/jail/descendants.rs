@@ -1,0 +1,70 @@
+//! Ending what is left where no pid namespace does it for us.
+//!
+//! A subreaper sees every orphan of its tree as its own child; `/proc/<pid>/task/*/children` lists them. Stopping comes
+//! first, so that nothing forks while we kill.
+
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getpid};
+
+use crate::sys::process;
+
+/// How long ending may take before we give up and report it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Kills and reaps every descendant of this process. `ETIMEDOUT` when some remain.
+pub fn end_all() -> Result<(), Errno> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut living = Vec::new();
+        collect(getpid(), &mut living);
+        for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
+            for pid in &living {
+                // One that ended in between is no failure.
+                let _ = kill(*pid, signal);
+            }
+        }
+        loop {
+            match process::reap(None) {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => return Ok(()),
+            }
+        }
+        if Instant::now() > deadline {
+            return Err(Errno::ETIMEDOUT);
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// Kills and reaps everything in this process's Landlock domain. Only for a process whose domain scopes its signals:
+/// the kernel then reaches all of the domain, and nothing else, in one step that no fork can outrun.
+pub fn end_my_domain() {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        // -1: everybody whom we may signal, and not us; kill(2).
+        let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+        match process::reap(None) {
+            Ok(Some(_)) => {}
+            Ok(None) => std::thread::sleep(Duration::from_micros(100)),
+            Err(_) => return,
+        }
+    }
+}
+
+fn collect(parent: Pid, found: &mut Vec<Pid>) {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{parent}/task")) else { return };
+    for thread in threads.flatten() {
+        let Ok(children) = std::fs::read_to_string(thread.path().join("children")) else { continue };
+        for pid in children.split_ascii_whitespace().filter_map(|word| word.parse().ok()) {
+            let pid = Pid::from_raw(pid);
+            if !found.contains(&pid) {
+                found.push(pid);
+                collect(pid, found);
+            }
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The privileged half: launcher and init, and what they need.
+//!
+//! The launcher ([`launcher`]) turns requests into plans and plans into jails; init ([`init`]) is a jail's first process,
+//! confines itself and starts runs. Neither knows terminals of users, tokio or verdicts.
+
+pub mod accounts;
+pub mod asking;
+pub mod broker;
+pub mod cgroup;
+pub mod channel;
+pub mod command;
+pub mod descendants;
+pub mod environment;
+pub mod examine;
+pub mod idmap;
+pub mod init;
+pub mod launcher;
+pub mod naming;
+pub mod opening;
+pub mod probe;
+pub mod remains;
+pub mod repository;
+pub mod runs;
+pub mod start;
+pub mod stdio;
+pub mod survey;
+pub mod trees;
+pub mod watch;
+pub mod workspace;
+
+use crate::confine::Failed;
+use crate::wire::privsep::Failure;
+
+/// A failed step as the wire tells it.
+pub fn failure(failed: Failed) -> Failure {
+    Failure { step: failed.step.to_owned(), errno: failed.errno as i32, what: failed.what }
+}
+
+/// An error and its sources in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        line.push_str(": ");
+        line.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    line
+}

@@ -1,0 +1,182 @@
+//! A jail as the launcher holds it: its init, its channel, its groups, its private places.
+//!
+//! [`Jail::begin`] makes the process and its namespaces before there is a plan, so that the kernel's part of the work runs
+//! beside ours on another processor; [`Jail::order`] sends the plan.
+
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getpid};
+
+use super::cgroup::{Group, Reading};
+use super::channel::Channel;
+use super::init::{self, Birth};
+use crate::confine::{Failed, Ids, descriptors};
+use crate::host::{Controllers, Tier};
+use crate::sys::process::{self, Fork, namespaces};
+use crate::wire::privsep::{Orders, ToInit};
+
+/// A jail that exists.
+#[derive(Debug)]
+pub struct Jail {
+    /// Its first process.
+    pub init: Pid,
+    /// How we talk to that.
+    pub channel: Channel,
+    /// What it may use.
+    pub group: Group,
+    /// Its tier.
+    pub tier: Tier,
+    /// Private directories on the host's disk, where there is no view to hold them (bare tier).
+    pub private: Option<PathBuf>,
+    closed: bool,
+}
+
+impl Jail {
+    /// Makes the jail's init, with its own mount and pid namespaces (and user namespace, in that tier).
+    pub fn begin(tier: Tier, own: Ids, controllers: &Controllers) -> Result<Jail, Failed> {
+        let group = Group::reserve(controllers, &group_name(getpid()))?;
+        let (channel, inits) = Channel::pair().map_err(Failed::at("begin_jail"))?;
+        let flags = match tier {
+            Tier::Root => namespaces::MOUNT | namespaces::PID,
+            Tier::User => namespaces::MOUNT | namespaces::PID | namespaces::USER,
+            Tier::Bare => 0,
+        };
+        let clone_into = group.to_clone_into();
+        let forked = process::fork_into(flags, clone_into.as_ref().map(AsFd::as_fd));
+        match forked.map_err(Failed::at("clone3"))? {
+            Fork::Child => {
+                drop(channel);
+                become_init(inits, Birth { tier, launcher: own })
+            }
+            Fork::Parent(init) => Ok(Jail { init, channel, group, tier, private: None, closed: false }),
+        }
+    }
+
+    /// Sends the plan.
+    pub fn order(&self, orders: Orders, trees: &[BorrowedFd<'_>]) -> Result<(), Failed> {
+        self.channel.send(&ToInit::Orders(Box::new(orders)), trees).map_err(Failed::at("order"))
+    }
+
+    /// Makes the private places of a jail without a view.
+    pub fn make_private(&mut self) -> Result<&Path, Failed> {
+        let path = std::env::temp_dir().join(format!(
+            "{}.{}",
+            group_name(getpid()),
+            unguessable().map_err(Failed::at("make_private"))?
+        ));
+        let failed = Failed::on("make_private", &path);
+        let mode = nix::sys::stat::Mode::from_bits_truncate(0o700);
+        for directory in [path.clone(), path.join("home"), path.join("tmp")] {
+            nix::unistd::mkdir(&directory, mode).map_err(&failed)?;
+        }
+        drop(failed);
+        Ok(self.private.insert(path))
+    }
+
+    /// Ends everything in the jail and removes what it had; what the groups counted is read in between.
+    pub fn close(mut self) -> Result<Reading, Failed> {
+        let counted = self.group.read();
+        self.end_processes()?;
+        self.closed = true;
+        self.group.remove()?;
+        Ok(counted)
+    }
+
+    fn end_processes(&mut self) -> Result<(), Failed> {
+        if self.tier.has_namespaces() {
+            // The kernel kills and reaps the whole pid namespace before init can be waited for; pid_namespaces(7).
+            match kill(self.init, Signal::SIGKILL) {
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(errno) => return Err(Failed::at("close_jail")(errno)),
+            }
+        } else {
+            // Its init ends what is below it when we are gone from its channel; what escapes that is ours by now.
+            self.channel = Channel::pair().map_err(Failed::at("close_jail"))?.0;
+        }
+        process::wait_for(self.init).map_err(Failed::at("close_jail"))?;
+        if !self.tier.has_namespaces() {
+            super::descendants::end_all().map_err(Failed::at("close_jail"))?;
+        }
+        if let Some(private) = self.private.take() {
+            // A command may have left directories that it made unreadable; they are its own, so we can open them again.
+            remove_tree(&private).map_err(Failed::on("remove_private", &private))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Jail {
+    fn drop(&mut self) {
+        if !self.closed {
+            // Refused or failed half-way: the reason is on its way already, and nothing may stay.
+            let _ = self.end_processes();
+        }
+    }
+}
+
+/// The name of the groups that the launcher `pid` makes.
+pub fn group_name(pid: Pid) -> String {
+    format!("clawjail.{pid}")
+}
+
+/// Removes the private places that the launcher `pid` left behind, if they are our own.
+pub fn remove_private_of(pid: Pid) {
+    let prefix = format!("{}.", group_name(pid));
+    for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let ours = std::os::unix::fs::MetadataExt::uid(&match entry.metadata() {
+            Ok(metadata) => metadata,
+            Err(_) => continue,
+        }) == nix::unistd::geteuid().as_raw();
+        if ours && entry.file_name().to_string_lossy().starts_with(&prefix) {
+            let _ = remove_tree(&entry.path());
+        }
+    }
+}
+
+/// A name that nobody could have put in our way.
+fn unguessable() -> Result<String, Errno> {
+    let mut random = [0; 8];
+    let read = std::fs::File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut random));
+    read.map_err(|error| crate::confine::identity::errno_of(&error))?;
+    Ok(format!("{:016x}", u64::from_ne_bytes(random)))
+}
+
+/// In the child: nothing of the launcher's is kept but the channel.
+fn become_init(channel: Channel, birth: Birth) -> ! {
+    let keep = u32::try_from(channel.as_fd().as_raw_fd()).unwrap_or(3);
+    let closed = init::let_go_of_stdio().and_then(|()| {
+        let failed = Failed::at("close_others");
+        if keep > 3 {
+            process::close_between(3, keep - 1).map_err(&failed)?;
+        }
+        process::close_from(keep.saturating_add(1)).map_err(&failed)
+    });
+    match closed {
+        Ok(()) => init::live(channel, birth),
+        Err(_) => process::leave(1),
+    }
+}
+
+fn remove_tree(path: &Path) -> Result<(), Errno> {
+    use std::os::unix::fs::PermissionsExt;
+    let errno_of = |error: std::io::Error| crate::confine::identity::errno_of(&error);
+    for entry in std::fs::read_dir(path).map_err(errno_of)?.flatten() {
+        let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_directory {
+            let _ = std::fs::set_permissions(entry.path(), std::fs::Permissions::from_mode(0o700));
+            remove_tree(&entry.path())?;
+        } else {
+            std::fs::remove_file(entry.path()).map_err(errno_of)?;
+        }
+    }
+    std::fs::remove_dir(path).map_err(errno_of)
+}
+
+/// Moves a channel's descriptor above the standard ones; the launcher's own stdio is replaced afterwards.
+pub fn above_stdio(descriptor: std::os::fd::OwnedFd) -> Result<std::os::fd::OwnedFd, Failed> {
+    descriptors::above_stdio(descriptor)
+}

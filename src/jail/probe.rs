@@ -1,0 +1,197 @@
+//! Proof instead of configuration: a throw-away child under the same confinement tries what must not work.
+//!
+//! Each attempt belongs to a promise and has the answers that keep it. What comes back goes into the verdict's
+//! `enforcement`; one attempt that got through, and nothing is ever run in this jail.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::mount::{MsFlags, mount};
+use nix::sched::CloneFlags;
+use nix::sys::signal::kill;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, socket};
+use nix::sys::stat::Mode;
+use nix::unistd::Pid;
+
+use super::channel::{Arrived, Channel};
+use crate::confine::shields::Shielded;
+use crate::confine::{Failed, capabilities, landlock};
+use crate::host::Tier;
+use crate::plan::view::MARKER;
+use crate::plan::{Effect, Naming, Plan};
+use crate::profile::promise::Promise;
+use crate::sys::process::{self, Fork};
+use crate::wire::privsep::{Finding, Orders};
+
+/// Shielded paths that are tried one by one; a workspace may have many.
+const MOST_SHIELDED: usize = 32;
+
+/// Has a child try everything, and says what came back.
+pub fn run(orders: &Orders, shielded: &[Shielded]) -> Result<Vec<Finding>, Failed> {
+    let failed = Failed::at("probe");
+    let (mine, childs) = Channel::pair().map_err(&failed)?;
+    let pid = match process::fork().map_err(&failed)? {
+        Fork::Child => {
+            drop(mine);
+            let sent = childs.send(&attempt_all(orders, shielded), &[]);
+            process::leave(i32::from(sent.is_err()))
+        }
+        Fork::Parent(pid) => pid,
+    };
+    drop(childs);
+    let heard = mine.receive().map_err(&failed)?;
+    process::wait_for(pid).map_err(&failed)?;
+    match heard {
+        Arrived::Message(findings, _) => Ok(findings),
+        Arrived::Gone => Err(failed(Errno::EPIPE)),
+    }
+}
+
+fn attempt_all(orders: &Orders, shielded: &[Shielded]) -> Vec<Finding> {
+    let plan = &orders.plan;
+    let mut findings = Vec::new();
+    if plan.naming == Naming::Brokered
+        && let Err(failed) = landlock::restrict_naming(plan)
+    {
+        let wear = finding(Promise::Shielded, "wear the second landlock domain", Ok(()), &[]);
+        return vec![Finding { errno: failed.errno as i32, ..wear }];
+    }
+    try_filesystem(plan, &mut findings);
+    try_shielded(shielded, &mut findings);
+    try_network(&mut findings);
+    try_identity(orders, &mut findings);
+    try_syscalls(&mut findings);
+    let outside = kill(Pid::from_raw(orders.outsider), None);
+    findings.push(finding(Promise::Processes, "signal the launcher", outside, &[Errno::EPERM, Errno::ESRCH]));
+    findings
+}
+
+fn try_filesystem(plan: &Plan, findings: &mut Vec<Finding>) {
+    if plan.tier.has_namespaces() {
+        // It is there for all to see, and no rule grants it: only Landlock can say no.
+        findings.push(finding(
+            Promise::Filesystem,
+            "read an ungranted file",
+            read(Path::new(MARKER)),
+            &[Errno::EACCES],
+        ));
+        findings.push(finding(
+            Promise::Filesystem,
+            "write the root",
+            create(Path::new("/probe")),
+            &[Errno::EACCES, Errno::EROFS],
+        ));
+        // In a new root the first process's root is our own; the host's would have a /proc/1 that is not us.
+        let escaped = read(Path::new("/proc/1/root/etc/shadow"));
+        findings.push(finding(
+            Promise::Filesystem,
+            "read /etc/shadow by way of init",
+            escaped,
+            &[Errno::EACCES, Errno::ENOENT, Errno::EPERM],
+        ));
+    }
+    findings.push(finding(
+        Promise::Filesystem,
+        "read /etc/shadow",
+        read(Path::new("/etc/shadow")),
+        &[Errno::EACCES, Errno::ENOENT],
+    ));
+    findings.push(finding(
+        Promise::Filesystem,
+        "write /etc",
+        create(Path::new("/etc/clawjail-probe")),
+        &[Errno::EACCES, Errno::EROFS],
+    ));
+}
+
+fn try_shielded(shielded: &[Shielded], findings: &mut Vec<Finding>) {
+    // A link is tried where it leads to, under that name.
+    for one in shielded.iter().filter(|one| !one.path.is_symlink()).take(MOST_SHIELDED) {
+        let name = one.path.display();
+        let (tried, result) = match one.effect {
+            Effect::Hide => (format!("read hidden {name}"), read(&one.path)),
+            Effect::Protect => (format!("change protected {name}"), change(&one.path)),
+        };
+        findings.push(finding(
+            Promise::Shielded,
+            &tried,
+            result,
+            &[Errno::EACCES, Errno::EROFS, Errno::ENOENT, Errno::ELOOP],
+        ));
+    }
+}
+
+fn try_network(findings: &mut Vec<Finding>) {
+    // 192.0.2.1 is reserved for documentation, RFC 5737: nobody is there to be bothered if this gets out.
+    let address = SockaddrIn::new(192, 0, 2, 1, 9);
+    let out = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
+        .and_then(|socket| connect(std::os::fd::AsRawFd::as_raw_fd(&socket.as_fd()), &address));
+    findings.push(finding(Promise::Network, "route a datagram out", out, &[Errno::ENETUNREACH, Errno::EPERM]));
+    for (family, name) in
+        [(AddressFamily::Unix, "unix"), (AddressFamily::Packet, "packet"), (AddressFamily::Vsock, "vsock")]
+    {
+        let made = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
+        findings.push(finding(Promise::Network, &format!("make a {name} socket"), made.map(drop), &[Errno::EPERM]));
+    }
+}
+
+fn try_identity(orders: &Orders, findings: &mut Vec<Finding>) {
+    let another = if is_only(orders) { Err(Errno::EPERM) } else { Ok(()) };
+    findings.push(finding(Promise::Identity, "be anybody but the command", another, &[Errno::EPERM]));
+    let capabilities = if capabilities::holds_any() { Ok(()) } else { Err(Errno::EPERM) };
+    findings.push(finding(Promise::Identity, "hold a capability", capabilities, &[Errno::EPERM]));
+    let privileges = if process::has_no_new_privileges() { Err(Errno::EPERM) } else { Ok(()) };
+    findings.push(finding(Promise::Identity, "gain privilege by execve", privileges, &[Errno::EPERM]));
+    let root = nix::unistd::setresuid(0.into(), 0.into(), 0.into());
+    // Where the caller is root without capabilities this changes nothing and may succeed.
+    if !nix::unistd::getuid().is_root() {
+        findings.push(finding(Promise::Identity, "become root", root, &[Errno::EPERM, Errno::EINVAL]));
+    }
+}
+
+/// Whether every id of this process is the command's. Only root can have left its further groups.
+fn is_only(orders: &Orders) -> bool {
+    let users = nix::unistd::getresuid().map(|ids| [ids.real, ids.effective, ids.saved].map(|id| id.as_raw()));
+    let groups = nix::unistd::getresgid().map(|ids| [ids.real, ids.effective, ids.saved].map(|id| id.as_raw()));
+    let alone = orders.plan.tier != Tier::Root || nix::unistd::getgroups().is_ok_and(|groups| groups.is_empty());
+    users == Ok([orders.uid; 3]) && groups == Ok([orders.gid; 3]) && alone
+}
+
+fn try_syscalls(findings: &mut Vec<Finding>) {
+    let namespace = nix::sched::unshare(CloneFlags::CLONE_NEWUSER);
+    findings.push(finding(Promise::Syscalls, "make a user namespace", namespace, &[Errno::EPERM]));
+    let mounted = mount(Some("none"), "/tmp", Some("tmpfs"), MsFlags::empty(), None::<&str>);
+    findings.push(finding(Promise::Syscalls, "mount a filesystem", mounted, &[Errno::EPERM]));
+    findings.push(finding(Promise::Syscalls, "load a bpf program", process::try_bpf(), &[Errno::EPERM]));
+}
+
+fn read(path: &Path) -> Result<(), Errno> {
+    open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK, Mode::empty()).map(drop)
+}
+
+fn create(path: &Path) -> Result<(), Errno> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    open(path, flags, Mode::from_bits_truncate(0o600))?;
+    // It got through, which is bad enough; nothing of it stays.
+    nix::unistd::unlink(path)
+}
+
+/// Opens a file for writing, or makes a name in a directory.
+fn change(path: &Path) -> Result<(), Errno> {
+    if path.is_dir() {
+        return create(&path.join(".clawjail-probe"));
+    }
+    open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK, Mode::empty()).map(drop)
+}
+
+fn finding(promise: Promise, tried: &str, result: Result<(), Errno>, kept: &[Errno]) -> Finding {
+    let errno = result.err();
+    Finding {
+        promise,
+        tried: tried.to_owned(),
+        errno: errno.map_or(0, |errno| errno as i32),
+        held: errno.is_some_and(|errno| kept.contains(&errno)),
+    }
+}

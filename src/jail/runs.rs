@@ -1,0 +1,219 @@
+//! What init does once its jail stands: start the run, pass signals on, reap, and make names.
+//!
+//! One loop over three kinds of descriptors: the launcher's channel, a signalfd for ended children, and the listeners of
+//! brokered runs. Nothing here blocks on what a command does.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::Mode;
+use nix::unistd::Pid;
+
+use super::broker::Broker;
+use super::channel::{Arrived, Channel};
+use super::command::{Stdio, Word, become_command};
+use super::failure;
+use crate::confine::shields::Shielded;
+use crate::confine::{Failed, descriptors};
+use crate::host::Tier;
+use crate::sys::process::{self, Ended, Fork, How};
+use crate::sys::terminal;
+use crate::wire::privsep::{Command, End, FromInit, Orders, Terminal, ToInit};
+
+/// Init at work.
+pub struct Runs<'a> {
+    launcher: &'a Channel,
+    orders: Orders,
+    leader: Option<Pid>,
+    broker: Broker,
+}
+
+/// Whether to go on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Continue,
+    Stop,
+}
+
+impl<'a> Runs<'a> {
+    /// Takes over a jail that was built and probed.
+    pub fn new(launcher: &'a Channel, orders: Orders, shielded: Vec<Shielded>) -> Runs<'a> {
+        let located = if orders.plan.sees_host_paths() { shielded } else { Vec::new() };
+        let broker = Broker::new(&orders.plan, located);
+        Runs { launcher, orders, leader: None, broker }
+    }
+
+    /// Serves until the launcher is gone.
+    pub fn serve(mut self) -> Result<(), Failed> {
+        let failed = Failed::at("serve_runs");
+        let mut children = SigSet::empty();
+        children.add(Signal::SIGCHLD);
+        children.thread_block().map_err(&failed)?;
+        let ended = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(&failed)?;
+        loop {
+            let [told, dead, asked] = self.wait(&ended).map_err(&failed)?;
+            if asked {
+                self.broker.serve();
+            }
+            if dead {
+                while let Ok(Some(_)) = ended.read_signal() {}
+                self.reap()?;
+            }
+            if told && self.obey()? == Next::Stop {
+                return Ok(());
+            }
+        }
+    }
+
+    fn wait(&self, ended: &SignalFd) -> Result<[bool; 3], Errno> {
+        let mut watched =
+            vec![PollFd::new(self.launcher.as_fd(), PollFlags::POLLIN), PollFd::new(ended.as_fd(), PollFlags::POLLIN)];
+        watched.extend(self.broker.listeners().map(|listener| PollFd::new(listener, PollFlags::POLLIN)));
+        loop {
+            match poll(&mut watched, PollTimeout::NONE) {
+                Err(Errno::EINTR) => {}
+                polled => {
+                    polled?;
+                    break;
+                }
+            };
+        }
+        let mut ready = watched.iter().map(|watched| watched.any().unwrap_or(true));
+        Ok([ready.next().unwrap_or(true), ready.next().unwrap_or(true), ready.any(|ready| ready)])
+    }
+
+    fn obey(&mut self) -> Result<Next, Failed> {
+        match self.launcher.receive().map_err(Failed::at("obey"))? {
+            Arrived::Gone => return Ok(Next::Stop),
+            Arrived::Message(ToInit::Start(command), stdio) => match self.start(&command, stdio) {
+                Ok(()) => {}
+                Err(failed) => self.tell(&FromInit::Failed(failure(failed)))?,
+            },
+            Arrived::Message(ToInit::Signal(number), _) => self.signal(number),
+            Arrived::Message(ToInit::Orders(_), _) => return Err(Failed::at("obey")(Errno::EPROTO)),
+        }
+        Ok(Next::Continue)
+    }
+
+    fn start(&mut self, command: &Command, given: Vec<OwnedFd>) -> Result<(), Failed> {
+        if self.leader.is_some() {
+            return Err(Failed::at("start")(Errno::EBUSY));
+        }
+        let (stdio, master) = self.stdio(command.terminal, given)?;
+        let (mine, childs) = Channel::pair().map_err(Failed::at("start"))?;
+        let pid = match process::fork().map_err(Failed::at("fork"))? {
+            Fork::Child => {
+                drop(mine);
+                become_command(command, &self.orders.plan, &self.orders.broker, stdio, &childs)
+            }
+            Fork::Parent(pid) => pid,
+        };
+        drop(childs);
+        drop(stdio);
+        self.leader = Some(pid);
+        self.hear_out(&mine)?;
+        let master: Vec<_> = master.iter().map(AsFd::as_fd).collect();
+        if self.leader.is_some() {
+            self.launcher.send(&FromInit::Running, &master).map_err(Failed::at("send_running"))?;
+        }
+        Ok(())
+    }
+
+    /// Listens until the new process has become the command, which closes its end, or says why it has not.
+    fn hear_out(&mut self, process: &Channel) -> Result<(), Failed> {
+        loop {
+            match process.receive().map_err(Failed::at("hear_out"))? {
+                Arrived::Gone => return Ok(()),
+                Arrived::Message(Word::Listener, mut listener) => self.broker.listen(listener.pop()),
+                Arrived::Message(Word::NotExecuted(errno), _) => {
+                    let ended = self.forget_leader()?;
+                    return self.report(End::NotExecuted(errno), ended);
+                }
+                Arrived::Message(Word::Failed(failure), _) => {
+                    self.forget_leader()?;
+                    return self.tell(&FromInit::Failed(failure));
+                }
+            }
+        }
+    }
+
+    fn forget_leader(&mut self) -> Result<Option<Ended>, Failed> {
+        let Some(pid) = self.leader.take() else { return Ok(None) };
+        process::wait_for(pid).map(Some).map_err(Failed::at("forget_leader"))
+    }
+
+    /// The run's descriptors: those given, or a terminal of the jail's own.
+    fn stdio(&self, wanted: Terminal, given: Vec<OwnedFd>) -> Result<(Stdio, Option<OwnedFd>), Failed> {
+        let failed = Failed::at("stdio");
+        let mut given = given.into_iter();
+        let mut next = || given.next().ok_or_else(|| failed(Errno::EPROTO)).and_then(descriptors::above_stdio);
+        let Terminal::Own { rows, columns, stderr } = wanted else {
+            return Ok((Stdio { descriptors: [next()?, next()?, next()?], terminal: false }, None));
+        };
+        let (master, slave) = match self.orders.plan.tier {
+            // No devpts of its own there: the launcher made the terminal, and Landlock grants no other.
+            Tier::Bare => (None, next()?),
+            Tier::Root | Tier::User => open_terminal(rows, columns)?,
+        };
+        let copy = || slave.try_clone().map_err(|_| failed(Errno::EMFILE));
+        let error = if stderr { copy()? } else { next()? };
+        Ok((Stdio { descriptors: [copy()?, copy()?, error], terminal: true }, master))
+    }
+
+    fn signal(&self, number: i32) {
+        let (Some(leader), Ok(signal)) = (self.leader, Signal::try_from(number)) else { return };
+        // What a terminal sends goes to the whole group, as a terminal would; what a person sends goes to the command.
+        let whole_group =
+            matches!(signal, Signal::SIGINT | Signal::SIGQUIT | Signal::SIGHUP | Signal::SIGTSTP | Signal::SIGCONT);
+        let target = if whole_group { Pid::from_raw(-leader.as_raw()) } else { leader };
+        // It may have ended a moment ago.
+        let _ = kill(target, signal);
+    }
+
+    fn reap(&mut self) -> Result<(), Failed> {
+        while let Ok(Some(ended)) = process::reap(None) {
+            if Some(ended.pid) == self.leader {
+                self.leader = None;
+                let end = match ended.how {
+                    How::Exited(code) => End::Exited(code),
+                    How::Signalled(signal) => End::Signalled(signal),
+                };
+                self.report(end, Some(ended))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, end: End, ended: Option<Ended>) -> Result<(), Failed> {
+        let micros = |time: Option<std::time::Duration>| {
+            time.map_or(0, |time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
+        };
+        let denials = self.broker.take_denials();
+        self.tell(&FromInit::Ended {
+            end,
+            user_us: micros(ended.map(|ended| ended.user)),
+            system_us: micros(ended.map(|ended| ended.system)),
+            peak_memory: ended.map_or(0, |ended| ended.peak),
+            denials,
+        })
+    }
+
+    fn tell(&self, message: &FromInit) -> Result<(), Failed> {
+        self.launcher.send(message, &[]).map_err(Failed::at("tell"))
+    }
+}
+
+/// A terminal from the jail's own devpts.
+fn open_terminal(rows: u16, columns: u16) -> Result<(Option<OwnedFd>, OwnedFd), Failed> {
+    let failed = Failed::at("open_terminal");
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let master = open("/dev/pts/ptmx", flags, Mode::empty()).map_err(&failed)?;
+    terminal::unlock(master.as_fd()).map_err(&failed)?;
+    terminal::resize(master.as_fd(), terminal::Size { rows, columns }).map_err(&failed)?;
+    let slave = terminal::open_peer(master.as_fd()).map_err(&failed)?;
+    Ok((Some(master), slave))
+}

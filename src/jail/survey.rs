@@ -1,0 +1,148 @@
+//! What this host can do, found by trying.
+//!
+//! Fills in [`HostFacts`]. Everything here is quick: it happens before each run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use caps::{CapSet, Capability};
+use nix::unistd::{AccessFlags, access, geteuid};
+
+use crate::confine::identity::map_into_user_namespace;
+use crate::confine::{Failed, Ids};
+use crate::host::{Controllers, HostFacts, Tier};
+use crate::sys::process::{self, Fork, How, namespaces};
+use crate::sys::{abi, seccomp};
+
+/// Where every distribution mounts control groups.
+const CGROUPS: &str = "/sys/fs/cgroup";
+/// Our own group on a v2 host where we are root.
+const V2_PARENT: &str = "clawjail";
+/// What a jail can be limited by.
+const WANTED: [&str; 3] = ["memory", "pids", "cpu"];
+
+/// The best tier that this process can have.
+pub fn best_tier(own: Ids) -> Tier {
+    if geteuid().is_root() && caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_ADMIN).unwrap_or(false) {
+        return Tier::Root;
+    }
+    if user_namespaces_work(own).is_ok() { Tier::User } else { Tier::Bare }
+}
+
+/// Makes a user namespace, maps an id and mounts a proc in it, as a jail would: restricted hosts fail at any of these.
+pub fn user_namespaces_work(own: Ids) -> Result<(), Failed> {
+    let flags = namespaces::USER | namespaces::MOUNT | namespaces::PID;
+    match process::fork_into(flags, None).map_err(Failed::at("clone3"))? {
+        Fork::Child => {
+            let tried = map_into_user_namespace(own).and_then(|()| {
+                crate::sys::mounts::open_filesystem(c"proc")
+                    .and_then(|proc| proc.mount(0))
+                    .map(drop)
+                    .map_err(Failed::at("mount_proc"))
+            });
+            process::leave(tried.err().map_or(0, |failed| failed.errno as i32))
+        }
+        Fork::Parent(pid) => match process::wait_for(pid).map_err(Failed::at("wait"))?.how {
+            How::Exited(0) => Ok(()),
+            How::Exited(errno) => Err(Failed::at("user_namespace")(nix::errno::Errno::from_raw(errno))),
+            How::Signalled(_) => Err(Failed::at("user_namespace")(nix::errno::Errno::EIO)),
+        },
+    }
+}
+
+/// Facts for a jail of `tier`. `idmapped` says whether the workspace's filesystem could be idmapped.
+pub fn facts(tier: Tier, controllers: Controllers, idmapped: bool) -> HostFacts {
+    HostFacts {
+        tier,
+        landlock_abi: abi::landlock(),
+        seccomp_notify: seccomp::notifications_work(),
+        controllers,
+        idmapped_mounts: idmapped,
+        cpus: std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
+    }
+}
+
+/// Which controllers we may make groups in.
+pub fn controllers() -> Controllers {
+    let memberships = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let v1 = v1_parents(&memberships);
+    if !v1.is_empty() {
+        return Controllers::V1 { parents: v1 };
+    }
+    if !Path::new(CGROUPS).join("cgroup.controllers").exists() {
+        return Controllers::None { why: "no cgroup controller can be written by this user".into() };
+    }
+    let own = memberships.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    v2_parent(own).unwrap_or_else(|why| Controllers::None { why })
+}
+
+fn v1_parents(memberships: &str) -> Vec<(String, PathBuf)> {
+    let of = |wanted: &str| {
+        let own = memberships.lines().find_map(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let names = fields.next()?;
+            names.split(',').any(|name| name == wanted).then(|| fields.next()).flatten()
+        })?;
+        let mount = Path::new(CGROUPS).join(wanted);
+        let parent = mount.join(own.trim_start_matches('/'));
+        // In a container the path may be the host's; the mount's own top is then ours.
+        let parent = if parent.is_dir() { parent } else { mount };
+        access(&parent, AccessFlags::W_OK).is_ok().then(|| (wanted.to_owned(), parent))
+    };
+    WANTED.into_iter().filter_map(of).collect()
+}
+
+fn v2_parent(own: &str) -> Result<Controllers, String> {
+    let top = Path::new(CGROUPS);
+    let parent = if geteuid().is_root() { top.join(V2_PARENT) } else { top.join(own) };
+    if geteuid().is_root() {
+        enable(top);
+        match fs::create_dir(&parent) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(format!("cannot make {}: {error}", parent.display()));
+            }
+            _ => {}
+        }
+    } else if access(&parent, AccessFlags::W_OK).is_err() {
+        return Err(
+            "the cgroup is not delegated to this user; start with `systemd-run --user --scope -p Delegate=yes`".into(),
+        );
+    }
+    enable(&parent);
+    let enabled = fs::read_to_string(parent.join("cgroup.subtree_control")).unwrap_or_default();
+    let enabled: Vec<String> = WANTED
+        .into_iter()
+        .filter(|name| enabled.split_ascii_whitespace().any(|word| word == *name))
+        .map(str::to_owned)
+        .collect();
+    if enabled.is_empty() {
+        return Err(format!("no controller can be enabled in {}", parent.display()));
+    }
+    Ok(Controllers::V2 { parent, enabled })
+}
+
+/// Enables what can be enabled; what could not is missing from `cgroup.subtree_control` afterwards, which is what we read.
+fn enable(group: &Path) {
+    let control = group.join("cgroup.subtree_control");
+    let enabled = fs::read_to_string(&control).unwrap_or_default();
+    for name in WANTED {
+        if enabled.split_ascii_whitespace().any(|word| word == name) {
+            continue;
+        }
+        if fs::write(&control, format!("+{name}")).is_err() && move_into_leaf(group) {
+            let _ = fs::write(&control, format!("+{name}"));
+        }
+    }
+}
+
+/// A v2 group with members cannot give controllers to children: ours move into a leaf, if all members are ours.
+fn move_into_leaf(group: &Path) -> bool {
+    let members = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    let ours = [std::process::id(), std::os::unix::process::parent_id()].map(|pid| pid.to_string());
+    if members.is_empty() || !members.lines().all(|pid| ours.iter().any(|own| own == pid)) {
+        return false;
+    }
+    let leaf = group.join("clawjail-leaf");
+    let _ = fs::create_dir(&leaf);
+    members.lines().all(|pid| fs::write(leaf.join("cgroup.procs"), pid).is_ok())
+}

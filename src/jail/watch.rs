@@ -1,0 +1,135 @@
+//! A run that is under way, as the launcher sees it.
+//!
+//! ```text
+//!             supervisor says Signal -> pass on
+//!   watching  supervisor says Kill, or is gone -> ending (Killed)
+//!             time is up -> ending (TimedOut): SIGTERM, a moment of grace, then the end
+//!             init says Ended, or is gone -> closed
+//! ```
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+
+use super::channel::{Arrived, Channel};
+use super::opening::Jail;
+use crate::confine::Failed;
+use crate::wire::privsep::{Cause, End, Ended, FromInit, ToInit, ToLauncher, Used};
+
+/// How long a command may take to end after its time is up.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// A run under way.
+pub struct Running {
+    /// Where.
+    pub jail: Jail,
+    /// Wall limit, milliseconds.
+    pub deadline: Option<u64>,
+    /// Since when.
+    pub began: Instant,
+}
+
+/// Whose turn it is.
+enum Turn {
+    Supervisor,
+    Init,
+    Time,
+}
+
+/// Watches until the run is over and everything of it is gone.
+pub fn watch(supervisor: &Channel, running: Running) -> Result<Ended, Failed> {
+    let mut until = running.deadline.and_then(|wall| running.began.checked_add(Duration::from_millis(wall)));
+    let mut cause = None;
+    loop {
+        match next(supervisor, &running.jail, until)? {
+            Turn::Time if cause.is_none() => {
+                cause = Some(Cause::TimedOut);
+                until = Instant::now().checked_add(GRACE);
+                tell(&running.jail, Signal::SIGTERM as i32)?;
+            }
+            Turn::Time => return killed(running, cause.unwrap_or(Cause::TimedOut)),
+            Turn::Supervisor => match supervisor.receive() {
+                Ok(Arrived::Message(ToLauncher::Signal(number), _)) => tell(&running.jail, number)?,
+                Ok(Arrived::Message(ToLauncher::Kill(why), _)) => return killed(running, why),
+                // Gone, or not making sense: either way nobody is owed a run any more.
+                Ok(_) | Err(_) => return killed(running, Cause::Killed),
+            },
+            Turn::Init => match running.jail.channel.receive() {
+                Ok(Arrived::Message(message @ FromInit::Ended { .. }, _)) => return ended(running, message, cause),
+                Ok(Arrived::Message(FromInit::Failed(failure), _)) => {
+                    let errno = Errno::from_raw(failure.errno);
+                    let what = failure.what.map_or(failure.step.clone(), |what| format!("{} ({what})", failure.step));
+                    return Err(Failed { step: "init", errno, what: Some(what) });
+                }
+                // The kernel killed init for memory, or the command found a way to: all of the jail is gone with it.
+                Ok(_) | Err(_) => return killed(running, cause.unwrap_or(Cause::Killed)),
+            },
+        }
+    }
+}
+
+fn next(supervisor: &Channel, jail: &Jail, until: Option<Instant>) -> Result<Turn, Failed> {
+    let mut watched =
+        [PollFd::new(jail.channel.as_fd(), PollFlags::POLLIN), PollFd::new(supervisor.as_fd(), PollFlags::POLLIN)];
+    loop {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        if left == Some(Duration::ZERO) {
+            return Ok(Turn::Time);
+        }
+        // Rounded up, so that the last wait is not a busy one.
+        let timeout = left.map_or(PollTimeout::NONE, |left| {
+            PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+        });
+        match poll(&mut watched, timeout) {
+            Ok(0) | Err(Errno::EINTR) => continue,
+            Ok(_) => {}
+            Err(errno) => return Err(Failed::at("watch")(errno)),
+        }
+        let [init, _] = &watched;
+        return Ok(if init.any().unwrap_or(true) { Turn::Init } else { Turn::Supervisor });
+    }
+}
+
+fn tell(jail: &Jail, number: i32) -> Result<(), Failed> {
+    match jail.channel.send(&ToInit::Signal(number), &[]) {
+        // It has just ended; its last word is in the channel.
+        Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+        Err(errno) => Err(Failed::at("tell_init")(errno)),
+    }
+}
+
+fn killed(running: Running, cause: Cause) -> Result<Ended, Failed> {
+    let last = FromInit::Ended {
+        end: End::Signalled(libc::SIGKILL),
+        user_us: 0,
+        system_us: 0,
+        peak_memory: 0,
+        denials: Vec::new(),
+    };
+    ended(running, last, Some(cause))
+}
+
+/// Closes the jail and sums up.
+pub fn ended(running: Running, last: FromInit, cause: Option<Cause>) -> Result<Ended, Failed> {
+    let FromInit::Ended { end, user_us, system_us, peak_memory, denials } = last else {
+        return Err(Failed::at("ended")(Errno::EPROTO));
+    };
+    let wall_us = u64::try_from(running.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let counted = running.jail.close()?;
+    Ok(Ended {
+        end,
+        cause: cause.filter(|_| !counted.out_of_memory),
+        out_of_memory: counted.out_of_memory,
+        used: Used {
+            wall_us,
+            user_us,
+            system_us,
+            peak_memory: counted.peak_memory.unwrap_or(peak_memory),
+            peak_processes: counted.peak_processes,
+        },
+        denials,
+    })
+}

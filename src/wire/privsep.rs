@@ -1,0 +1,185 @@
+//! The messages between supervisor, launcher and init.
+//!
+//! One table a direction. Every message is one datagram of a seqpacket socket, encoded by postcard; its descriptors travel
+//! beside it. A message that does not decode ends the conversation: there is no guessing.
+//!
+//! ```text
+//! supervisor --> launcher   Run [stdio]   Signal   Kill
+//! launcher --> supervisor   Refused | Failed | Started [terminal] ... Ended
+//! launcher --> init         Orders [trees]   Start [stdio]   Signal
+//! init --> launcher         Failed | Ready   Running [terminal]   NotExecuted   Ended   Denied
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use crate::host::Tier;
+use crate::plan::Plan;
+use crate::plan::filter::Program;
+// The facts themselves belong to the verdict, further down the ladder; messages carry them as they are.
+pub use crate::verdict::run::{Cause, End, Ended, Finding, NameDenial, Started, Used};
+
+/// Bytes that need not be UTF-8: an argument, a path, a value.
+pub type Text = Vec<u8>;
+
+/// The kernel's limit for argv and environment together on common settings, with room for the rest; execve(2).
+pub const MOST_BYTES: usize = 4 << 20;
+/// A message above this many bytes travels in a memfd: socket buffers are smaller.
+pub const INLINE_BYTES: usize = 64 << 10;
+/// Descriptors that one message can carry.
+pub const MOST_DESCRIPTORS: usize = 16;
+
+/// From the supervisor to the launcher.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ToLauncher {
+    /// Start a run. Descriptors: the caller's stdin, stdout, stderr, then the relay's ends for the same three.
+    Run(Box<RunRequest>),
+    /// Send this signal to the command.
+    Signal(i32),
+    /// End the run now, for this reason.
+    Kill(Cause),
+}
+
+/// A run, as the supervisor asks for it. Nothing in it is believed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRequest {
+    /// Name of the profile.
+    pub profile: String,
+    /// The tier that was asked for, or the best there is.
+    pub tier: Option<Tier>,
+    /// The command and its arguments.
+    pub argv: Vec<Text>,
+    /// `NAME`, `value` that the caller sets.
+    pub set: Vec<(Text, Text)>,
+    /// Names that the caller wants passed beyond the profile's own.
+    pub pass: Vec<Text>,
+    /// The caller's environment, from which names are passed.
+    pub inherited: Vec<(Text, Text)>,
+    /// The workspace on the host.
+    pub workspace: Text,
+    /// Where to start, on the host.
+    pub cwd: Option<Text>,
+    /// Whether the command gets a terminal.
+    pub terminal: Terminal,
+    /// The caller's wall limit, milliseconds.
+    pub timeout_ms: Option<u64>,
+}
+
+/// Whether the command gets a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Terminal {
+    /// It does not.
+    None,
+    /// One of its own, this large at start.
+    Own {
+        /// Lines.
+        rows: u16,
+        /// Characters a line.
+        columns: u16,
+        /// Whether stderr goes there too; otherwise it is the relay's.
+        stderr: bool,
+    },
+}
+
+/// From the launcher to the supervisor.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum FromLauncher {
+    /// No; nothing was executed.
+    Refused {
+        /// Stable word.
+        code: String,
+        /// One line.
+        message: String,
+        /// What to do about it.
+        remedy: Option<String>,
+    },
+    /// Our own fault; nothing was executed, or the run was ended.
+    Failed(Failure),
+    /// The command is about to run. Descriptor: the terminal's master, if it has one.
+    Started(Box<Started>),
+    /// It is over, and nothing of it is left.
+    Ended(Box<Ended>),
+}
+
+/// Something of ours that did not work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The function's name.
+    pub step: String,
+    /// What the kernel said.
+    pub errno: i32,
+    /// On what, if it helps.
+    pub what: Option<String>,
+}
+
+/// From the launcher to init.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ToInit {
+    /// Build the jail. Descriptors: detached trees for `trees`, in that order.
+    Orders(Box<Orders>),
+    /// Run a command. Descriptors: stdin, stdout, stderr (those that are not the terminal's).
+    Start(Box<Command>),
+    /// Send this signal to the command.
+    Signal(i32),
+}
+
+/// Everything init needs to build a jail.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Orders {
+    /// The plan.
+    pub plan: Plan,
+    /// The filter that init and its runs wear.
+    pub filter: Program,
+    /// The filter that brokered runs wear on top.
+    pub broker: Program,
+    /// The uid that the command has.
+    pub uid: u32,
+    /// The gid that the command has.
+    pub gid: u32,
+    /// Whose credentials open host paths.
+    pub caller: (u32, u32),
+    /// Paths in the view whose trees come as descriptors.
+    pub trees: Vec<String>,
+    /// cgroup v1 `tasks` files to join.
+    pub join: Vec<String>,
+    /// Device and inode of the workspace that was judged: what is mounted must be the same.
+    pub judged: (u64, u64),
+    /// A pid outside the jail that a probe tries to signal.
+    pub outsider: i32,
+}
+
+/// A command, ready to be executed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Command {
+    /// Arguments; the first names the program.
+    pub argv: Vec<Text>,
+    /// `NAME=value`.
+    pub environment: Vec<Text>,
+    /// Where to start, inside.
+    pub cwd: Text,
+    /// Whether it gets a terminal.
+    pub terminal: Terminal,
+}
+
+/// From init to the launcher.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum FromInit {
+    /// The jail could not be built, or the run not be prepared.
+    Failed(Failure),
+    /// The jail stands, and this is what the probe found.
+    Ready(Vec<Finding>),
+    /// The command is about to run. Descriptor: the terminal's master, if it has one.
+    Running,
+    /// The command has ended.
+    Ended {
+        /// How.
+        end: End,
+        /// In user mode, microseconds, with all it waited for.
+        user_us: u64,
+        /// In the kernel, microseconds.
+        system_us: u64,
+        /// Largest resident size of one process, bytes.
+        peak_memory: u64,
+        /// Names that the broker denied.
+        denials: Vec<NameDenial>,
+    },
+}
