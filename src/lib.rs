@@ -57,15 +57,28 @@
 //!
 //! | module | owns | must not |
 //! |---|---|---|
+//! | [`host`] | what this host can do, as data | look anything up |
+//! | [`policy`] | sets of paths, system calls, names; the library that finds them | know profiles |
+//! | [`profile`] | schema, loading, `extends` and `@sets`, units | know the host |
+//! | [`plan`] | the plan: view, shields, rights, filter programs, promises | touch the kernel |
+//! | [`verdict`] | the record and its keys | find anything out |
+//! | [`wire`] | messages between our processes | move bytes |
+//! | [`sys`] | the only unsafe code, one call a function | decide anything |
+//! | [`confine`] | one file a step: mounts, identity, limits, Landlock, seccomp ... | call the next step |
+//! | [`jail`] | launcher, init, broker, probe, groups | know terminals of users, or tokio |
+//! | [`supervise`] | output, signals, terminal, until the run is over | fork |
+//! | [`cli`] | one file a subcommand, lines and exit codes | enforce anything |
 //!
 //! Start reading at `jail::start::start` (from a request to a run, as a list) and `jail::init` (the order of confinement).
 
+pub mod cli;
 pub mod confine;
 pub mod host;
 pub mod jail;
 pub mod plan;
 pub mod policy;
 pub mod profile;
+pub mod supervise;
 pub mod sys;
 pub mod verdict;
 pub mod wire;

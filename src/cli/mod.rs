@@ -1,0 +1,58 @@
+//! The command line: one file a subcommand.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub mod answer;
+pub mod doctor;
+pub mod profile;
+pub mod report;
+pub mod run;
+pub mod shell;
+pub mod verdict;
+
+/// Runs the commands of AI agents in a jail, and proves it.
+#[derive(Debug, Parser)]
+#[command(name = "clawjail", version, about, max_term_width = 100)]
+#[command(after_help = "\
+Examples:
+  clawjail run -- npm test                     in the current directory, with nothing else and no network
+  clawjail profile explain untrusted           what that means here, and why
+  clawjail doctor                              whether this host can do it")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a command in a jail of its own.
+    Run(run::Run),
+    /// Look at profiles: what a command may do.
+    Profile(profile::Profile),
+    /// Try every mechanism for real: what works here, what does not, and what to do about it.
+    Doctor(doctor::Doctor),
+    /// Look at verdicts: what was asked, enforced and denied.
+    Verdict(verdict::Verdict),
+    /// Print shell completions.
+    Completions(shell::Completions),
+    /// Print the man page.
+    Man(shell::Man),
+}
+
+/// Does what was asked.
+pub fn dispatch(cli: Cli) -> ExitCode {
+    // Before anything is forked: a caller may ignore SIGCHLD, and we would inherit that.
+    crate::sys::process::keep_ended_children();
+    match cli.command {
+        Command::Run(run) => run::run(&run),
+        Command::Profile(profile) => profile::run(&profile),
+        Command::Doctor(doctor) => doctor::run(&doctor),
+        Command::Verdict(verdict) => verdict::run(&verdict),
+        Command::Completions(completions) => shell::completions(&completions),
+        Command::Man(man) => shell::man(&man),
+    }
+}

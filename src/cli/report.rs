@@ -1,0 +1,221 @@
+//! What a person sees at the end: our own lines, the verdict, the exit code.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::process::ExitCode;
+
+use nix::errno::Errno;
+
+use crate::jail::channel::Channel;
+use crate::sys::process;
+use crate::verdict::{Outcome, Seen, Verdict};
+use crate::wire::privsep::End;
+
+/// Exit codes that are ours; a command can exit with the same, which the verdict tells apart.
+pub mod code {
+    /// Out of time.
+    pub const TIMED_OUT: u8 = 124;
+    /// Our own fault.
+    pub const FAILED: u8 = 125;
+    /// We said no, or the command cannot be executed.
+    pub const REFUSED: u8 = 126;
+    /// The command was not found.
+    pub const NOT_FOUND: u8 = 127;
+}
+
+/// Where the verdict and our own lines go.
+#[derive(Debug)]
+pub struct Sink {
+    verdict: Option<Destination>,
+    lines: Lines,
+}
+
+#[derive(Debug)]
+enum Destination {
+    Stdout,
+    File(File, String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lines {
+    Text,
+    Json,
+    None,
+}
+
+impl Sink {
+    /// Opens the destination before anything runs, so that a verdict cannot turn out to have nowhere to go.
+    pub fn open(verdict: Option<&str>, json: bool, quiet: bool) -> Result<Sink, String> {
+        let lines = match (json, quiet) {
+            (true, _) => Lines::Json,
+            (_, true) => Lines::None,
+            _ => Lines::Text,
+        };
+        let verdict = match verdict {
+            None => None,
+            Some("-") => Some(Destination::Stdout),
+            Some(text) => Some(open_destination(text)?),
+        };
+        Ok(Sink { verdict, lines })
+    }
+}
+
+fn open_destination(text: &str) -> Result<Destination, String> {
+    let opened = match text.strip_prefix("fd:") {
+        Some(number) => {
+            let number: i32 =
+                number.parse().map_err(|_| format!("--verdict `{text}`: `{number}` is no descriptor number"))?;
+            // By way of /proc, so that a number that is not open is an error and ours is a copy.
+            File::options().write(true).open(format!("/proc/self/fd/{number}"))
+        }
+        None => File::options().write(true).create(true).truncate(true).open(text),
+    };
+    opened
+        .map(|file| Destination::File(file, text.to_owned()))
+        .map_err(|error| format!("cannot write the verdict to `{text}`: {error}"))
+}
+
+/// The command line could not be understood, or asked for help.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // Whoever closes the pipe has read enough.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    let mut parts = text.split("\n\n").map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
+    let first = parts.next().unwrap_or_default();
+    say(&format!("refused: {}", first.strip_prefix("error: ").unwrap_or(&first)));
+    let hint = parts
+        .find(|part| part.starts_with("tip:"))
+        .map_or("see `clawjail --help`".to_owned(), |tip| tip.replacen("tip: ", "", 1));
+    say(&format!("hint: {hint}"));
+    ExitCode::from(code::REFUSED)
+}
+
+/// Something was wrong before there was a request.
+pub fn fail_early(message: &str) -> ExitCode {
+    say(&format!("refused: {message}"));
+    ExitCode::from(code::REFUSED)
+}
+
+/// In the launcher's side of the fork: nothing of the caller's stays open but the channel.
+pub fn close_for_launcher(channel: &Channel) {
+    let keep = u32::try_from(channel.as_fd().as_raw_fd()).unwrap_or(3);
+    if keep > 3 {
+        let _ = process::close_between(3, keep - 1);
+    }
+    let _ = process::close_from(keep.saturating_add(1));
+}
+
+/// Says what there is to say and gives the exit code.
+pub fn finish(sink: &Sink, verdict: &Verdict, seen: &Seen, flushed: io::Result<()>) -> ExitCode {
+    match sink.lines {
+        Lines::Text => lines(verdict, seen).iter().for_each(|line| say(line)),
+        Lines::Json => {
+            let _ = writeln!(io::stderr(), "{}", json(verdict));
+        }
+        Lines::None => {}
+    }
+    if let Err(error) = flushed {
+        say(&format!("failed: cannot write the command's output: {error}"));
+        return ExitCode::from(code::FAILED);
+    }
+    if let Err((place, error)) = write_verdict(sink, verdict) {
+        say(&format!("failed: cannot write the verdict to `{place}`: {error}"));
+        return ExitCode::from(code::FAILED);
+    }
+    ExitCode::from(exit_code(verdict, seen))
+}
+
+fn write_verdict(sink: &Sink, verdict: &Verdict) -> Result<(), (String, io::Error)> {
+    let line = format!("{}\n", json(verdict));
+    match &sink.verdict {
+        None => Ok(()),
+        Some(Destination::Stdout) => io::stdout().write_all(line.as_bytes()).map_err(|error| ("-".to_owned(), error)),
+        Some(Destination::File(file, name)) => {
+            let mut file = file;
+            file.write_all(line.as_bytes()).map_err(|error| (name.clone(), error))
+        }
+    }
+}
+
+#[expect(clippy::expect_used, reason = "strings, numbers and lists: serde_json refuses none of them")]
+fn json(verdict: &Verdict) -> String {
+    serde_json::to_string(verdict).expect("a verdict holds nothing that JSON cannot")
+}
+
+/// One line of our own on stderr.
+pub fn say(line: &str) {
+    // Nobody may listen on stderr; what happened is in the exit code too.
+    let _ = writeln!(io::stderr(), "clawjail: {line}");
+}
+
+fn lines(verdict: &Verdict, seen: &Seen) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(reason) = &verdict.reason {
+        let word = if verdict.outcome == Outcome::Refused { "refused" } else { "failed" };
+        lines.push(format!("{word}: {}", reason.message));
+        lines.extend(reason.remedy.as_ref().map(|remedy| format!("hint: {remedy}")));
+    }
+    let wall = verdict.resources.wall_us / 1000;
+    match (verdict.outcome, seen) {
+        (Outcome::TimedOut, _) => lines
+            .push(format!("ended: out of time after {wall} ms (limit `wall` of `{}`, or --timeout)", verdict.profile)),
+        (Outcome::OutOfMemory, _) => {
+            lines.push(format!("ended: out of memory (limit `memory` of `{}`)", verdict.profile))
+        }
+        (Outcome::NotExecuted, Seen::Run { ended, .. }) => lines.push(not_executed(verdict, ended.end)),
+        _ => {}
+    }
+    if verdict.output.truncated {
+        lines.push(format!(
+            "denied: output over the limit `output` of `{}` was thrown away ({} bytes in all)",
+            verdict.profile, verdict.output.bytes
+        ));
+    }
+    for denial in verdict.denials.iter().take(5) {
+        let times = if denial.count > 1 { format!(", {} times", denial.count) } else { String::new() };
+        lines.push(format!(
+            "denied: {} `{}` (shielded by `{}`{times})",
+            denial.kind,
+            printable(&denial.what),
+            verdict.profile
+        ));
+    }
+    lines
+}
+
+fn not_executed(verdict: &Verdict, end: End) -> String {
+    let name = verdict.argv.first().map_or("", String::as_str);
+    match end {
+        End::NotExecuted(libc::ENOENT) => format!("cannot execute `{}`: not found in the jail", printable(name)),
+        End::NotExecuted(errno) => format!("cannot execute `{}`: {}", printable(name), Errno::from_raw(errno).desc()),
+        End::Exited(_) | End::Signalled(_) => String::new(),
+    }
+}
+
+/// What a terminal would act on is shown, not sent.
+fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|letter| if letter.is_control() { letter.escape_default().collect::<Vec<_>>() } else { vec![letter] })
+        .collect()
+}
+
+fn exit_code(verdict: &Verdict, seen: &Seen) -> u8 {
+    match (verdict.outcome, seen) {
+        (Outcome::Refused, _) => code::REFUSED,
+        (Outcome::Failed, _) => code::FAILED,
+        (Outcome::TimedOut, _) => code::TIMED_OUT,
+        (Outcome::NotExecuted, Seen::Run { ended, .. }) if ended.end == End::NotExecuted(libc::ENOENT) => {
+            code::NOT_FOUND
+        }
+        (Outcome::NotExecuted, _) => code::REFUSED,
+        _ => match (verdict.exit_code, verdict.signal) {
+            (Some(code), _) => u8::try_from(code & 0xff).unwrap_or(code::FAILED),
+            (None, Some(signal)) => u8::try_from(128 + signal).unwrap_or(code::FAILED),
+            (None, None) => code::FAILED,
+        },
+    }
+}

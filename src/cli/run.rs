@@ -1,0 +1,202 @@
+//! `clawjail run`: one command in a jail of its own.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{IsTerminal, Write, stderr, stdin, stdout};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use super::report::{self, Sink};
+use crate::host::Tier;
+use crate::jail::channel::Channel;
+use crate::jail::{launcher, remains};
+use crate::profile::units::Span;
+use crate::supervise::watch;
+use crate::sys::process::{Fork, How, become_subreaper, fork_into, wait_for};
+use crate::sys::terminal;
+use crate::verdict::{Asked, Caller, Output, Reason, Seen, Verdict};
+use crate::wire::privsep::{RunRequest, Terminal};
+
+/// Run a command in a jail of its own.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  clawjail run -- npm test                          the current directory, nothing else, no network
+  clawjail run --profile readonly -- grep -r TODO   the same, but nothing can be changed
+  clawjail run --timeout 30s --verdict v.json -- ./build.sh
+  clawjail run --env CI=1 --pass LANG -- make
+
+Exit code: the command's own; 128+n when signal n ended it; 124 out of time; 125 clawjail failed;
+126 refused, or the command cannot be executed; 127 command not found.")]
+pub struct Run {
+    /// The profile: what the command may do.
+    #[arg(long, short, default_value = "untrusted", value_name = "NAME")]
+    pub profile: String,
+    /// The directory that the command works in; the current one if not given.
+    #[arg(long, short, value_name = "DIR")]
+    pub workspace: Option<PathBuf>,
+    /// Where in the workspace the command starts.
+    #[arg(long, value_name = "DIR")]
+    pub cwd: Option<PathBuf>,
+    /// Set an environment variable.
+    #[arg(long, short, value_name = "NAME=VALUE")]
+    pub env: Vec<OsString>,
+    /// Pass an environment variable on.
+    #[arg(long, value_name = "NAME")]
+    pub pass: Vec<OsString>,
+    /// End the run after this long, such as `30s`; it can only shorten the profile's limit.
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    pub timeout: Option<Span>,
+    /// Give the command a terminal of its own.
+    #[arg(long, conflicts_with = "no_tty")]
+    pub tty: bool,
+    /// Give the command no terminal, even if there is one outside.
+    #[arg(long)]
+    pub no_tty: bool,
+    /// Write the verdict as JSON to a file, to stdout (`-`) or to an open descriptor (`fd:N`).
+    #[arg(long, value_name = "FILE|-|fd:N")]
+    pub verdict: Option<String>,
+    /// Say what we have to say as one line of JSON, the verdict, on stderr.
+    #[arg(long)]
+    pub json: bool,
+    /// Say nothing of our own on stderr.
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Take this tier instead of the best there is.
+    #[arg(long, value_name = "TIER")]
+    pub tier: Option<TierWord>,
+    /// The command and its arguments.
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+/// A tier by its word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TierWord {
+    /// All namespaces, a throw-away uid.
+    Root,
+    /// The same inside a user namespace.
+    User,
+    /// Landlock, seccomp and resource limits alone.
+    Bare,
+}
+
+fn parse_span(text: &str) -> Result<Span, String> {
+    text.parse::<Span>().map_err(|error| error.to_string())
+}
+
+/// Runs it.
+pub fn run(run: &Run) -> ExitCode {
+    let sink = match Sink::open(run.verdict.as_deref(), run.json, run.quiet) {
+        Ok(sink) => sink,
+        Err(message) => return report::fail_early(&message),
+    };
+    let asked = asked(run);
+    let (seen, output) = match request(run) {
+        Ok(request) => launch(&request),
+        Err(message) => {
+            let reason = Reason { code: "refused.request_invalid".into(), message, remedy: None };
+            (Seen::Refused(reason), Output::default())
+        }
+    };
+    // The command's own bytes come first.
+    let flushed = stdout().flush().and_then(|()| stderr().flush());
+    let verdict = Verdict::new(asked, &seen, output);
+    report::finish(&sink, &verdict, &seen, flushed)
+}
+
+fn launch(request: &RunRequest) -> (Seen, Output) {
+    let begun = Channel::pair().map_err(std::io::Error::from).and_then(|(channel, launchers)| {
+        // The launcher comes before any thread and before the runtime: it must be small and have one thread.
+        match fork_into(0, None)? {
+            Fork::Child => {
+                drop(channel);
+                report::close_for_launcher(&launchers);
+                launcher::serve(launchers)
+            }
+            Fork::Parent(pid) => {
+                drop(launchers);
+                // What a killed launcher leaves behind becomes ours to end.
+                become_subreaper()?;
+                let seen = supervise(channel, request);
+                // It has ended, or ends now that its channel is closed; wait so that nothing of ours is left behind.
+                match wait_for(pid).map(|ended| ended.how) {
+                    Ok(How::Exited(_)) => {}
+                    Ok(How::Signalled(_)) | Err(_) => remains::clear_up_after(pid),
+                }
+                seen
+            }
+        }
+    });
+    begun.unwrap_or_else(|error| {
+        let message = format!("cannot supervise the run: {error}");
+        (Seen::Failed(Reason { code: "failed.supervise".into(), message, remedy: None }, None), Output::default())
+    })
+}
+
+fn supervise(channel: Channel, request: &RunRequest) -> std::io::Result<(Seen, Output)> {
+    let pipes = watch::ask(&channel, request)?;
+    channel.never_wait()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let result = runtime.block_on(async {
+        let launcher = crate::sys::readiness::watch(channel)?;
+        watch::attend(&launcher, request.terminal, pipes).await
+    });
+    // Threads that still wait for the caller's input must not hold us up.
+    runtime.shutdown_background();
+    result
+}
+
+fn asked(run: &Run) -> Asked {
+    Asked {
+        id: uuid::Uuid::now_v7().to_string(),
+        time: jiff::Timestamp::now().to_string(),
+        caller: Caller { uid: nix::unistd::getuid().as_raw(), gid: nix::unistd::getgid().as_raw() },
+        profile: run.profile.clone(),
+        argv: run.command.iter().map(|argument| argument.as_bytes().to_vec()).collect(),
+    }
+}
+
+fn request(run: &Run) -> Result<RunRequest, String> {
+    let here = std::env::current_dir().map_err(|error| format!("cannot find the current directory: {error}"))?;
+    let workspace = run.workspace.as_ref().map_or(here.clone(), |workspace| here.join(workspace));
+    Ok(RunRequest {
+        profile: run.profile.clone(),
+        tier: run.tier.map(|tier| match tier {
+            TierWord::Root => Tier::Root,
+            TierWord::User => Tier::User,
+            TierWord::Bare => Tier::Bare,
+        }),
+        argv: run.command.iter().map(|argument| argument.as_bytes().to_vec()).collect(),
+        set: run.env.iter().map(|entry| split(entry)).collect::<Result<_, _>>()?,
+        pass: run.pass.iter().map(|name| name.as_bytes().to_vec()).collect(),
+        inherited: std::env::vars_os().map(|(name, value)| (name.into_vec(), value.into_vec())).collect(),
+        workspace: workspace.into_os_string().into_vec(),
+        cwd: run.cwd.as_ref().map(|cwd| here.join(cwd).into_os_string().into_vec()),
+        terminal: choose_terminal(run),
+        timeout_ms: run.timeout.map(|span| span.0),
+    })
+}
+
+fn split(entry: &OsStr) -> Result<(Vec<u8>, Vec<u8>), String> {
+    let bytes = entry.as_bytes();
+    let at = bytes.iter().position(|byte| *byte == b'=');
+    let shown = entry.to_string_lossy();
+    let at = at
+        .filter(|at| *at > 0)
+        .ok_or_else(|| format!("--env `{shown}` is not NAME=VALUE; to pass one on, use --pass"))?;
+    let (name, value) = bytes.split_at(at);
+    Ok((name.to_vec(), value.get(1..).unwrap_or_default().to_vec()))
+}
+
+fn choose_terminal(run: &Run) -> Terminal {
+    let outside = stdin().is_terminal() && stdout().is_terminal();
+    if run.no_tty || !(run.tty || outside) {
+        return Terminal::None;
+    }
+    let size = terminal::size(stdin().as_fd()).unwrap_or(terminal::Size { rows: 24, columns: 80 });
+    Terminal::Own { rows: size.rows, columns: size.columns, stderr: stderr().is_terminal() || !outside }
+}

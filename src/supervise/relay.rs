@@ -1,0 +1,126 @@
+//! Moving bytes between the caller and the command, counted and bounded.
+//!
+//! One thread a direction, blocking on both sides: a caller that does not read slows its own command and nothing else.
+//! What is over the limit is read and thrown away, so that a command never hangs on a full pipe.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+
+use nix::errno::Errno;
+use nix::fcntl::{SpliceFFlags, splice};
+
+/// Bytes moved at once: a pipe's largest unprivileged size.
+const CHUNK: usize = 1 << 20;
+/// What a stream begins with.
+const FIRST_CHUNK: usize = 16 << 10;
+
+/// What the streams of one run have in common.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Bytes read from the command.
+    pub bytes: AtomicU64,
+    /// Whether some were thrown away.
+    pub truncated: AtomicBool,
+    /// A stream of the caller that could not be written any more, as errno.
+    pub broken: AtomicU64,
+}
+
+/// Copies the command's output to the caller, up to `limit` bytes over all streams of `tally`.
+pub fn output(from: OwnedFd, to: OwnedFd, limit: Option<u64>, tally: Arc<Tally>) -> std::io::Result<JoinHandle<()>> {
+    enlarge(&from);
+    thread::Builder::new()
+        .name("relay-output".into())
+        .spawn(move || copy_output(File::from(from), File::from(to), limit, &tally))
+}
+
+/// Copies the caller's input to the command until either end closes.
+pub fn input(from: OwnedFd, to: OwnedFd) -> std::io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("relay-input".into()).spawn(move || {
+        // Either end may go away at any time; that ends the copy, and the command sees end of file.
+        let _ = copy(&mut File::from(from), &mut File::from(to));
+    })
+}
+
+fn copy(from: &mut File, to: &mut File) -> std::io::Result<()> {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => to.write_all(buffer.get(..count).unwrap_or_default())?,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn copy_output(mut from: File, mut to: File, limit: Option<u64>, tally: &Tally) {
+    let mut buffer = vec![0; FIRST_CHUNK];
+    let mut open = true;
+    loop {
+        let count = match from.read(&mut buffer) {
+            // EIO is how a terminal's master says that its last user is gone.
+            Ok(0) => return,
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(_) => return,
+        };
+        let much = count == buffer.len();
+        if much && count < CHUNK {
+            // A command with much to say; most have little, and pay for little.
+            buffer.resize(CHUNK, 0);
+        }
+        let before = tally.bytes.fetch_add(count as u64, Ordering::Relaxed);
+        let allowed = limit.map_or(count as u64, |limit| limit.saturating_sub(before).min(count as u64));
+        if allowed < count as u64 {
+            tally.truncated.store(true, Ordering::Relaxed);
+        }
+        let Some(bytes) = buffer.get(..usize::try_from(allowed).unwrap_or(count)) else { continue };
+        if open && let Err(error) = to.write_all(bytes) {
+            tally.broken.store(error.raw_os_error().unwrap_or(libc::EIO) as u64, Ordering::Relaxed);
+            open = false;
+            if error.kind() == ErrorKind::BrokenPipe {
+                // Nobody reads: the command is told so, as it would be without us.
+                return;
+            }
+        }
+        if much && open && move_pages(&from, &to, limit, tally) == Moved::All {
+            return;
+        }
+    }
+}
+
+/// How far moving without copying went.
+#[derive(PartialEq, Eq)]
+enum Moved {
+    /// To the end.
+    All,
+    /// As far as it can; the rest has to be copied.
+    Some,
+}
+
+/// Moves pages from pipe to pipe, counted, while the limit is far. splice(2). Anything unusual is left to copying, which
+/// meets it again and knows what to do.
+fn move_pages(from: &File, to: &File, limit: Option<u64>, tally: &Tally) -> Moved {
+    // Two streams move at once, each less than a chunk beyond what it has counted.
+    let near = |bytes: u64| limit.is_some_and(|limit| bytes.saturating_add(8 * CHUNK as u64) > limit);
+    while !near(tally.bytes.load(Ordering::Relaxed)) {
+        match splice(from, None, to, None, CHUNK, SpliceFFlags::SPLICE_F_MOVE) {
+            Ok(0) => return Moved::All,
+            Ok(count) => {
+                tally.bytes.fetch_add(count as u64, Ordering::Relaxed);
+            }
+            Err(Errno::EINTR) => {}
+            Err(_) => return Moved::Some,
+        }
+    }
+    Moved::Some
+}
+
+fn enlarge(pipe: &OwnedFd) {
+    // A larger pipe means fewer switches between processes; where the system allows less, less it is.
+    let _ = nix::fcntl::fcntl(pipe, nix::fcntl::FcntlArg::F_SETPIPE_SZ(CHUNK as i32));
+}

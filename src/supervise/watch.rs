@@ -1,0 +1,239 @@
+//! A run as the supervisor sees it, from request to end.
+//!
+//! ```text
+//!   asked --Refused | Failed--> over
+//!     '--Started--> running --signal of the caller--> pass on
+//!                      '-----Ended | launcher gone--> over
+//! ```
+
+use std::io::{stderr, stdin, stdout};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::unistd::pipe2;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::outer::Raw;
+use super::relay::{self, Tally};
+use crate::jail::channel::{Arrived, Channel};
+use crate::sys::terminal;
+use crate::verdict::{Output, Reason, Seen};
+use crate::wire::privsep::{Failure, FromLauncher, RunRequest, Started, Terminal, ToLauncher};
+
+/// Signals that are the command's, not ours.
+const PASSED_ON: [i32; 7] =
+    [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2, libc::SIGCONT];
+
+/// Our end of the relay, then the command's.
+pub struct Pipes {
+    ours: [OwnedFd; 3],
+    commands: [OwnedFd; 3],
+}
+
+/// Asks for `request` on the caller's own stdin, stdout and stderr. Needs no event loop yet: the launcher works while one is
+/// made.
+pub fn ask(launcher: &Channel, request: &RunRequest) -> std::io::Result<Pipes> {
+    let pipes = Pipes::new()?;
+    let (input, output, error) = (stdin(), stdout(), stderr());
+    let own: [BorrowedFd<'_>; 3] = [input.as_fd(), output.as_fd(), error.as_fd()];
+    let all: Vec<BorrowedFd<'_>> = own.into_iter().chain(pipes.commands.iter().map(AsFd::as_fd)).collect();
+    launcher.send(&ToLauncher::Run(Box::new(request.clone())), &all)?;
+    Ok(pipes)
+}
+
+/// Attends to what was asked for until it is over.
+pub async fn attend(launcher: &AsyncFd<Channel>, terminal: Terminal, pipes: Pipes) -> std::io::Result<(Seen, Output)> {
+    let mut signals = Signals::listen()?;
+    let (started, master) = match hear(launcher).await? {
+        Some((FromLauncher::Started(started), mut descriptors)) => (started, descriptors.pop()),
+        Some((other, _)) => return Ok((not_started(other), Output::default())),
+        None => return Ok((launcher_gone(None), Output::default())),
+    };
+    let tally = Arc::new(Tally::default());
+    let raw = if master.is_some() { Raw::enter()? } else { None };
+    let relays = connect(pipes, &started, master.as_ref(), &tally)?;
+    let seen = until_over(launcher, &mut signals, master.as_ref(), started).await?;
+    drop(master);
+    for relay in relays {
+        // A relay that panicked has lost output, which must not look like success.
+        relay.join().map_err(|_| std::io::Error::other("a relay of output panicked"))?;
+    }
+    drop(raw);
+    let seen = lost_output(seen, &tally);
+    let observed = terminal != Terminal::None || observed(&seen);
+    Ok((
+        seen,
+        Output {
+            observed,
+            bytes: tally.bytes.load(Ordering::Relaxed),
+            truncated: tally.truncated.load(Ordering::Relaxed),
+        },
+    ))
+}
+
+/// Output that could not be delivered must not look like success; a reader who left wanted no more of it.
+fn lost_output(seen: Seen, tally: &Tally) -> Seen {
+    let errno = Errno::from_raw(i32::try_from(tally.broken.load(Ordering::Relaxed)).unwrap_or(libc::EIO));
+    match (seen, errno) {
+        (Seen::Run { started, .. }, errno) if errno as i32 != 0 && errno != Errno::EPIPE => {
+            let message = format!("cannot write the command's output: {}", errno.desc());
+            Seen::Failed(Reason { code: "failed.output".into(), message, remedy: None }, Some(started))
+        }
+        (seen, _) => seen,
+    }
+}
+
+fn observed(seen: &Seen) -> bool {
+    matches!(seen, Seen::Run { started, .. } if started.relayed[1] && started.relayed[2])
+}
+
+/// Passes signals on until the launcher says how it ended.
+async fn until_over(
+    launcher: &AsyncFd<Channel>,
+    signals: &mut Signals,
+    master: Option<&OwnedFd>,
+    started: Box<Started>,
+) -> std::io::Result<Seen> {
+    loop {
+        tokio::select! {
+            heard = hear(launcher) => return Ok(match heard? {
+                Some((FromLauncher::Ended(ended), _)) => Seen::Run { started, ended },
+                Some((FromLauncher::Failed(failure), _)) => Seen::Failed(reason(&failure), Some(started)),
+                Some(_) | None => launcher_gone(Some(started)),
+            }),
+            number = signals.next() => match (number, master) {
+                (libc::SIGWINCH, Some(master)) => follow_size(master.as_fd()),
+                (libc::SIGWINCH, None) => {}
+                (number, _) => pass_on(launcher.get_ref(), number)?,
+            },
+        }
+    }
+}
+
+fn pass_on(launcher: &Channel, number: i32) -> std::io::Result<()> {
+    match launcher.send(&ToLauncher::Signal(number), &[]) {
+        // It has just ended, and says so next.
+        Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn follow_size(master: BorrowedFd<'_>) {
+    if let Ok(size) = terminal::size(stdin().as_fd()) {
+        // A terminal without a size keeps the one it has.
+        let _ = terminal::resize(master, size);
+    }
+}
+
+async fn hear(launcher: &AsyncFd<Channel>) -> std::io::Result<Option<(FromLauncher, Vec<OwnedFd>)>> {
+    loop {
+        let mut ready = launcher.ready(Interest::READABLE).await?;
+        match ready.get_inner().receive() {
+            Ok(Arrived::Message(message, descriptors)) => return Ok(Some((message, descriptors))),
+            Ok(Arrived::Gone) => return Ok(None),
+            Err(Errno::EAGAIN) => ready.clear_ready(),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+fn not_started(message: FromLauncher) -> Seen {
+    match message {
+        FromLauncher::Refused { code, message, remedy } => {
+            Seen::Refused(Reason { code: format!("refused.{code}"), message, remedy })
+        }
+        FromLauncher::Failed(failure) => Seen::Failed(reason(&failure), None),
+        FromLauncher::Started(_) | FromLauncher::Ended(_) => launcher_gone(None),
+    }
+}
+
+fn reason(failure: &Failure) -> Reason {
+    let on = failure.what.as_ref().map_or(String::new(), |what| format!(" on `{what}`"));
+    let errno = Errno::from_raw(failure.errno);
+    Reason {
+        code: format!("failed.{}", failure.step),
+        message: format!(
+            "cannot confine the command at step `{}`{on}: {} (nothing was executed)",
+            failure.step,
+            errno.desc()
+        ),
+        remedy: None,
+    }
+}
+
+fn launcher_gone(started: Option<Box<Started>>) -> Seen {
+    let message = "the launcher ended unexpectedly; the jail died with it".to_owned();
+    Seen::Failed(Reason { code: "failed.launcher".into(), message, remedy: None }, started)
+}
+
+fn connect(
+    pipes: Pipes,
+    started: &Started,
+    master: Option<&OwnedFd>,
+    tally: &Arc<Tally>,
+) -> std::io::Result<Vec<JoinHandle<()>>> {
+    let Pipes { ours: [input, output, error], commands } = pipes;
+    // Ours must be the only ends left, or end of file never comes.
+    drop(commands);
+    let mut relays = Vec::new();
+    if let Some(master) = master {
+        relay::input(stdin().as_fd().try_clone_to_owned()?, master.try_clone()?)?;
+        relays.push(relay::output(
+            master.try_clone()?,
+            stdout().as_fd().try_clone_to_owned()?,
+            started.output,
+            tally.clone(),
+        )?);
+    }
+    if started.relayed[0] {
+        // Not waited for: a caller's terminal may never send another byte.
+        relay::input(stdin().as_fd().try_clone_to_owned()?, input)?;
+    }
+    if started.relayed[1] {
+        relays.push(relay::output(output, stdout().as_fd().try_clone_to_owned()?, started.output, tally.clone())?);
+    }
+    if started.relayed[2] {
+        relays.push(relay::output(error, stderr().as_fd().try_clone_to_owned()?, started.output, tally.clone())?);
+    }
+    Ok(relays)
+}
+
+impl Pipes {
+    fn new() -> std::io::Result<Pipes> {
+        let (stdin_read, stdin_write) = pipe2(OFlag::O_CLOEXEC)?;
+        let (stdout_read, stdout_write) = pipe2(OFlag::O_CLOEXEC)?;
+        let (stderr_read, stderr_write) = pipe2(OFlag::O_CLOEXEC)?;
+        Ok(Pipes { ours: [stdin_write, stdout_read, stderr_read], commands: [stdin_read, stdout_write, stderr_write] })
+    }
+}
+
+/// The caller's signals.
+struct Signals {
+    streams: Vec<(i32, Signal)>,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        let numbers = PASSED_ON.into_iter().chain([libc::SIGWINCH]);
+        let streams = numbers.map(|number| Ok((number, signal(SignalKind::from_raw(number))?)));
+        Ok(Signals { streams: streams.collect::<std::io::Result<_>>()? })
+    }
+
+    async fn next(&mut self) -> i32 {
+        std::future::poll_fn(|context| {
+            for (number, stream) in &mut self.streams {
+                if stream.poll_recv(context).is_ready() {
+                    return std::task::Poll::Ready(*number);
+                }
+            }
+            std::task::Poll::Pending
+        })
+        .await
+    }
+}
