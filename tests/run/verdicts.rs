@@ -1,0 +1,99 @@
+//! What is said of a run afterwards.
+
+use super::*;
+
+fn plain(place: &Place, words: &[&str]) -> std::process::Output {
+    let mut command = place.command(clawjail());
+    command.args(["run", "--tier", place.tier.word()]).args(words).stdin(Stdio::null());
+    command.output().expect("the binary can be executed")
+}
+
+#[test]
+fn a_verdict_goes_to_a_file_to_stdout_or_to_a_descriptor() {
+    in_every_tier(|place| {
+        let ran = Jail::new(place).bash("echo hello");
+        assert_eq!((ran.verdict["version"].as_i64(), ran.verdict["tier"].as_str()), (Some(1), Some(place.tier.word())));
+        let output = plain(place, &["--verdict", "-", "--", "echo", "hello"]);
+        let text = String::from_utf8(output.stdout).expect("JSON is text");
+        let (first, second) = text.split_once('\n').expect("two lines");
+        assert_eq!(first, "hello");
+        let verdict: serde_json::Value = serde_json::from_str(second).expect("one line of JSON");
+        assert_eq!(verdict["argv"], serde_json::json!(["echo", "hello"]));
+        let script = format!(
+            "{} run --tier {} --verdict fd:7 -- sh -c 'exit 5' 7>verdict; echo $?",
+            clawjail().display(),
+            place.tier.word()
+        );
+        let output = place.host("bash").args(["-c", &script]).output().expect("everyone has bash");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "5\n");
+        let verdict: serde_json::Value =
+            serde_json::from_str(&place.read("verdict").expect("it was written")).expect("JSON");
+        assert_eq!(verdict["exit_code"], 5);
+    });
+}
+
+#[test]
+fn a_verdict_that_has_nowhere_to_go_stops_the_run_before_it_begins() {
+    in_every_tier(|place| {
+        for target in ["/missing/file", "fd:99", "fd:x", "fd:-1", "", "/"] {
+            let output = plain(place, &[&format!("--verdict={target}"), "--", "touch", "executed"]);
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert!(
+                matches!(output.status.code(), Some(125 | 126)) && text.lines().count() <= 2,
+                "{target}: {:?} {text}",
+                output.status
+            );
+            assert!(!place.holds("executed"), "{target}");
+        }
+    });
+}
+
+#[test]
+fn a_full_disk_under_the_verdict_is_a_failure() {
+    in_every_tier(|place| {
+        let output = plain(place, &["--verdict", "/dev/full", "--", "true"]);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), text.lines().count()), (Some(125), 1), "{text}");
+    });
+}
+
+#[test]
+fn quiet_says_nothing_and_json_says_one_line_of_it() {
+    in_every_tier(|place| {
+        let output = plain(place, &["--quiet", "--", "missing-command"]);
+        assert_eq!((output.status.code(), output.stderr.len()), (Some(127), 0), "{output:?}");
+        let output = plain(place, &["--quiet", "--workspace", "/", "--", "true"]);
+        assert_eq!((output.status.code(), output.stderr.len()), (Some(126), 0), "{output:?}");
+        let output = plain(place, &["--json", "--", "sh", "-c", "exit 3"]);
+        let verdict: serde_json::Value = serde_json::from_slice(&output.stderr).expect("one line of JSON");
+        assert_eq!((verdict["exit_code"].as_i64(), output.status.code()), (Some(3), Some(3)));
+        let output = plain(place, &["--json", "--workspace", "/", "--", "true"]);
+        let verdict: serde_json::Value = serde_json::from_slice(&output.stderr).expect("one line of JSON");
+        assert_eq!((verdict["outcome"].as_str(), output.status.code()), (Some("refused"), Some(126)));
+    });
+}
+
+#[test]
+fn a_denied_name_is_in_the_verdict_and_on_one_line() {
+    in_every_tier(|place| {
+        let ran = Jail::new(place).bash("echo x > .envrc; echo x > .envrc");
+        assert_eq!(ran.own_lines().len(), 1, "{}", ran.whole());
+        assert!(ran.own_lines()[0].contains(".envrc") && ran.own_lines()[0].contains("2 times"), "{}", ran.whole());
+        let denial = &ran.verdict["denials"][0];
+        assert_eq!((denial["kind"].as_str(), denial["count"].as_i64()), (Some("create"), Some(2)), "{denial}");
+        let control = Jail::new(place).bash("echo x > $'.vscode\\e[31m'; mkdir -p $'.claude/\\e[31m'");
+        assert!(!control.own_lines().iter().any(|line| line.contains('\x1b')), "{}", control.whole());
+    });
+}
+
+#[test]
+fn what_a_run_used_is_in_the_verdict() {
+    in_every_tier(|place| {
+        let ran = Jail::new(place).bash("i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; echo 12345");
+        let (resources, output) = (&ran.verdict["resources"], &ran.verdict["output"]);
+        assert!(resources["cpu_user_us"].as_u64().expect("a number") > 1000, "{resources}");
+        assert!(resources["wall_us"].as_u64() > resources["cpu_user_us"].as_u64(), "{resources}");
+        assert!(resources["peak_memory"].as_u64().expect("a number") > 100_000, "{resources}");
+        assert_eq!((output["bytes"].as_u64(), output["truncated"].as_bool()), (Some(6), Some(false)), "{output}");
+    });
+}
