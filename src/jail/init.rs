@@ -64,7 +64,8 @@ fn serve(launcher: &Channel, birth: Birth) -> Result<(), Failed> {
     let scoped = birth.tier == Tier::Bare && orders.plan.landlock.abi >= SCOPES_SIGNALS;
     let served = Runs::new(launcher, *orders, shielded).serve();
     if scoped {
-        // `confine` succeeded, so a signal to everybody reaches this jail alone. Namespaces need no such thing.
+        // A signal to everybody reaches this jail alone: not because `confine` says so, but because the probe, whose findings
+        // were all sound or we would not be here, could not signal the launcher. Never before that, or it reaches the host.
         descendants::end_my_domain();
     }
     served
