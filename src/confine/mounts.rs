@@ -84,7 +84,7 @@ pub fn fill(
         let failed = Failed::on("mounts", path);
         match entry {
             Entry::Host(host) => match trees.get(path) {
-                Some(tree) => place_tree(root, path, tree, host.rights),
+                Some(tree) => place_tree(root, path, tree),
                 None => place_host_path(root, path, host, opener),
             },
             Entry::Private { size, execute, mode } => place_private(root, path, *size, *execute, *mode, ids),
@@ -135,10 +135,10 @@ fn place_host_path(root: &Root, path: &Path, host: &HostPath, opener: Opener) ->
     }
     let tree = mounts::clone_tree(source.as_fd(), Depth::Recursive)?;
     mounts::add_attributes(tree.as_fd(), attributes(host.rights), Depth::Recursive)?;
-    place_tree(root, path, &tree, host.rights)
+    place_tree(root, path, &tree)
 }
 
-fn place_tree(root: &Root, path: &Path, tree: &OwnedFd, _rights: Rights) -> Result<(), Errno> {
+fn place_tree(root: &Root, path: &Path, tree: &OwnedFd) -> Result<(), Errno> {
     let target = match kind_of(tree.as_fd())? {
         SFlag::S_IFDIR => make_directories(root, path)?,
         _ => make_mount_point(root, path)?,

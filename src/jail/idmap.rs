@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 
-use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 
 use crate::confine::identity::errno_of;
@@ -55,11 +54,6 @@ fn map(on_disk: u32, inside: u32) -> String {
         }
     }
     lines
-}
-
-/// Whether the kernel makes such namespaces for us.
-pub fn is_possible(error: &Failed) -> bool {
-    error.errno != Errno::EPERM
 }
 
 #[cfg(test)]

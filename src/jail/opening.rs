@@ -14,7 +14,7 @@ use nix::unistd::{Pid, getpid};
 use super::cgroup::{Group, Reading};
 use super::channel::Channel;
 use super::init::{self, Birth};
-use crate::confine::{Failed, Ids, descriptors};
+use crate::confine::{Failed, Ids};
 use crate::host::{Controllers, Tier};
 use crate::sys::process::{self, Fork, namespaces};
 use crate::wire::privsep::{Orders, ToInit};
@@ -174,9 +174,4 @@ fn remove_tree(path: &Path) -> Result<(), Errno> {
         }
     }
     std::fs::remove_dir(path).map_err(errno_of)
-}
-
-/// Moves a channel's descriptor above the standard ones; the launcher's own stdio is replaced afterwards.
-pub fn above_stdio(descriptor: std::os::fd::OwnedFd) -> Result<std::os::fd::OwnedFd, Failed> {
-    descriptors::above_stdio(descriptor)
 }

@@ -63,7 +63,7 @@ pub fn start(supervisor: &Channel, request: &RunRequest, descriptors: Vec<OwnedF
     let began = Instant::now();
     let own = accounts::own_ids();
     let caller = accounts::this_caller();
-    let given = Given::new(descriptors, request.terminal)?;
+    let given = Given::new(descriptors)?;
     let tier = choose_tier(request.tier, own)?;
     let controllers = survey::controllers();
     let mut jail = Jail::begin(tier, own, &controllers)?;

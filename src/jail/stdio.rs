@@ -20,7 +20,7 @@ pub struct Given {
 
 impl Given {
     /// Takes the request's descriptors.
-    pub fn new(descriptors: Vec<OwnedFd>, _terminal: Terminal) -> Result<Given, Failed> {
+    pub fn new(descriptors: Vec<OwnedFd>) -> Result<Given, Failed> {
         let failed = Failed::at("stdio");
         let all: [OwnedFd; 6] = descriptors.try_into().map_err(|_| failed(Errno::EPROTO))?;
         let [stdin, stdout, stderr, to_command, from_command, errors] = all;

@@ -21,7 +21,6 @@ pub const NO_EXEC: u64 = 0x8;
 /// `MOUNT_ATTR_IDMAP`: owners are translated through a user namespace.
 const IDMAP: u64 = 0x10_0000;
 
-const FSCONFIG_SET_FLAG: libc::c_uint = 0;
 const FSCONFIG_SET_STRING: libc::c_uint = 1;
 const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
 const FSOPEN_CLOEXEC: libc::c_uint = 1;
@@ -63,11 +62,6 @@ impl Context {
     /// Sets `key=value`. fsconfig(2).
     pub fn set(&self, key: &CStr, value: &CStr) -> Result<(), Errno> {
         self.configure(FSCONFIG_SET_STRING, Some(key), Some(value))
-    }
-
-    /// Sets a key that has no value. fsconfig(2).
-    pub fn set_flag(&self, key: &CStr) -> Result<(), Errno> {
-        self.configure(FSCONFIG_SET_FLAG, Some(key), None)
     }
 
     /// Creates the filesystem and gives its root as a detached mount with `attributes`. fsconfig(2), fsmount(2).

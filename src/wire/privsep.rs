@@ -7,7 +7,7 @@
 //! supervisor --> launcher   Run [stdio]   Signal   Kill
 //! launcher --> supervisor   Refused | Failed | Started [terminal] ... Ended
 //! launcher --> init         Orders [trees]   Start [stdio]   Signal
-//! init --> launcher         Failed | Ready   Running [terminal]   NotExecuted   Ended   Denied
+//! init --> launcher         Failed | Ready   Running [terminal]   Ended
 //! ```
 
 use serde::{Deserialize, Serialize};
