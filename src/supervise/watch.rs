@@ -104,7 +104,7 @@ async fn until_over(
         tokio::select! {
             heard = hear(launcher) => return Ok(match heard? {
                 Some((FromLauncher::Ended(ended), _)) => Seen::Run { started, ended },
-                Some((FromLauncher::Failed(failure), _)) => Seen::Failed(reason(&failure), Some(started)),
+                Some((FromLauncher::Failed(failure), _)) => Seen::Failed(cut_short(&failure), Some(started)),
                 Some(_) | None => launcher_gone(Some(started)),
             }),
             number = signals.next() => match (number, master) {
@@ -151,6 +151,15 @@ fn not_started(message: FromLauncher) -> Seen {
         FromLauncher::Failed(failure) => Seen::Failed(reason(&failure), None),
         FromLauncher::Started(_) | FromLauncher::Ended(_) => launcher_gone(None),
     }
+}
+
+/// A step that did not work while the command ran: something was executed, and it is over.
+fn cut_short(failure: &Failure) -> Reason {
+    let Reason { code, remedy, .. } = reason(failure);
+    let on = failure.what.as_ref().map_or(String::new(), |what| format!(" on `{what}`"));
+    let errno = Errno::from_raw(failure.errno).desc();
+    let message = format!("the run was ended at step `{}`{on}: {errno}", failure.step);
+    Reason { code, message, remedy }
 }
 
 fn reason(failure: &Failure) -> Reason {
