@@ -144,13 +144,14 @@ impl Group {
         v1.map(|(_, directory)| directory.join("tasks").to_string_lossy().into_owned()).collect()
     }
 
-    /// Whether the process `pid` is in every group: read back, not assumed.
-    pub fn holds(&self, pid: i32) -> bool {
+    /// Whether the process `pid` is in every group: read back, not assumed. `None` where there is no group.
+    pub fn holds(&self, pid: i32) -> Option<bool> {
         let wanted = pid.to_string();
-        self.directories.iter().all(|(_, directory)| {
+        let in_one = |directory: &PathBuf| {
             fs::read_to_string(directory.join("cgroup.procs"))
                 .is_ok_and(|members| members.lines().any(|line| line == wanted))
-        })
+        };
+        (!self.directories.is_empty()).then(|| self.directories.iter().all(|(_, directory)| in_one(directory)))
     }
 
     /// What the groups counted.

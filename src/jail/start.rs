@@ -28,6 +28,7 @@ use crate::policy::library::Library;
 use crate::policy::syscalls::merge;
 use crate::profile::Profile;
 use crate::profile::load::Sources;
+use crate::profile::promise::Promise;
 use crate::profile::resolve::resolve;
 use crate::wire::privsep::{
     Command, Ended, Failure, Finding, FromInit, FromLauncher, Orders, RunRequest, Started, ToInit,
@@ -297,11 +298,12 @@ fn await_running(
     prepared: Prepared,
     stdio: &stdio::Chosen<'_>,
 ) -> Result<Running, NotStarted> {
-    let findings = match hear(&running)? {
+    let mut findings = match hear(&running)? {
         (FromInit::Ready(findings), _) => findings,
         (FromInit::Failed(failure), _) => return Err(NotStarted::ByInit(failure)),
         _ => return Err(Failed::at("await_ready")(Errno::EPROTO).into()),
     };
+    findings.extend(read_back(&running.jail));
     refuse_unsound(&findings)?;
     let started = describe(&prepared.plan, &findings, stdio.relayed);
     let (heard, master) = hear(&running)?;
@@ -321,6 +323,13 @@ fn await_running(
         }
         FromInit::Ready(_) => Err(Failed::at("await_running")(Errno::EPROTO).into()),
     }
+}
+
+/// Init said that it joined its groups; the groups say whether it did. From inside nobody could tell.
+fn read_back(jail: &Jail) -> Option<Finding> {
+    let held = jail.group.holds(jail.init.as_raw())?;
+    let errno = if held { Errno::ENOENT as i32 } else { 0 };
+    Some(Finding { promise: Promise::Limits, tried: "find init outside its control groups".into(), errno, held })
 }
 
 /// What the supervisor is told of a run that starts.

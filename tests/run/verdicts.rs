@@ -97,3 +97,17 @@ fn what_a_run_used_is_in_the_verdict() {
         assert_eq!((output["bytes"].as_u64(), output["truncated"].as_bool()), (Some(6), Some(false)), "{output}");
     });
 }
+
+#[test]
+fn membership_in_control_groups_is_read_back_wherever_limits_rest_on_them() {
+    in_every_tier(|place| {
+        let ran = Jail::new(place).bash("true");
+        let promises = ran.verdict["enforcement"]["promises"].as_array().expect("a list").clone();
+        let limits = promises.iter().find(|kept| kept["promise"] == "limits").expect("it is always promised");
+        let groups = limits["mechanisms"].to_string().contains("cgroup");
+        assert_eq!(limits["probed"], groups, "{limits}");
+        if groups {
+            assert_eq!(limits["probes"][0]["got"], "ENOENT", "{limits}");
+        }
+    });
+}

@@ -72,10 +72,14 @@ fn fill(group: &Group, bounded: bool) -> Result<(), Failed> {
 
 /// In the group: makes processes until the limit stops it, and ends them again.
 fn multiply(group: &Group, bounded: bool) -> Result<(), Errno> {
+    // Outside before, inside after: reading back must be able to tell the two apart.
+    if !group.join_files().is_empty() && group.holds(getpid().as_raw()) == Some(true) {
+        return Err(Errno::EEXIST);
+    }
     for file in group.join_files() {
         std::fs::write(file, "0").map_err(|error| errno_of(&error))?;
     }
-    if !group.holds(getpid().as_raw()) {
+    if group.holds(getpid().as_raw()) == Some(false) {
         return Err(Errno::ESRCH);
     }
     let mut made = Vec::new();
