@@ -11,15 +11,15 @@
 //!       |  one seqpacket socketpair, typed messages and descriptors
 //!   launcher     forked before any thread: profile -> plan -> jail; ends what it started     trusts nobody
 //!       |  clone3 into new namespaces; orders, then the command
-//!   init         first process of the jail: builds the view, confines itself, probes         dies with the launcher
+//!   init         first process of the jail: builds the view, confines itself, starts runs    dies with the launcher
 //!       |  fork: what init wears, everything after it wears
-//!   command      the tool
+//!   command      tries to get out, and if nothing does, becomes the tool
 //! ```
 //!
 //! The launcher exists before the supervisor has a thread, so forking it is safe and cheap. Init confines *itself*: runs
-//! inherit namespaces, limits, Landlock and the filter, and nothing has to be put on again for each. Before the first run
-//! a throw-away child of init tries what must not work; what it reports is the verdict's `enforcement`, and if one attempt
-//! gets through, nothing is run. Each process lives no longer than the one above it.
+//! inherit namespaces, limits, Landlock and the filter, and nothing has to be put on again for each. Before it executes
+//! anything the command's own process tries what must not work; what it reports is the verdict's `enforcement`, and if one
+//! attempt gets through, nothing is run. Each process lives no longer than the one above it.
 //!
 //! # From a name to a running command
 //!

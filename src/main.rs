@@ -1,12 +1,7 @@
-//! The binary: parse, dispatch, exit code.
+//! The binary: all of it is in the library.
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    match clawjail::cli::Cli::try_parse() {
-        Ok(cli) => clawjail::cli::dispatch(cli),
-        Err(error) => clawjail::cli::report::usage(&error),
-    }
+    clawjail::cli::main()
 }

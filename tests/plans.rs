@@ -7,10 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clawjail::host::{Controllers, HostFacts, Tier};
+use clawjail::plan::ahead::{entries, remainder};
 use clawjail::plan::compile::{Refused, TierPolicies, compile};
 use clawjail::plan::digest::digest;
 use clawjail::plan::request::{Caller, Request, WorkspaceDirectory};
-use clawjail::plan::{Naming, Owner, Plan};
+use clawjail::plan::{Entry, HostPath, Naming, Owner, Plan, View};
 use clawjail::policy::library::Library;
 use clawjail::policy::syscalls::{SyscallPolicy, SyscallRule};
 use clawjail::profile::Profile;
@@ -38,6 +39,57 @@ fn each_shipped_profile_becomes_the_plan_that_was_agreed_on() {
         "{}\nIf this is meant, say why in the commit: UPDATE_GOLDEN=1 cargo test --test plans",
         changed.join("\n")
     );
+}
+
+/// Otherwise every run would build its view twice.
+#[test]
+fn what_is_built_before_there_is_a_plan_fits_every_shipped_profile_that_shows_a_system() {
+    for tier in [Tier::Root, Tier::User] {
+        for name in SHIPPED {
+            let view = plan(&shipped(name), &host(tier)).expect("a plan").view;
+            let Some(left) = remainder(&view) else {
+                assert_eq!(name, "base", "`{name}` does not fit");
+                continue;
+            };
+            let both: Vec<_> = left.entries.keys().chain(entries().keys()).cloned().collect();
+            assert_eq!(both.len(), view.entries.len(), "{name}: nothing is left out and nothing made twice");
+            assert!(
+                both.iter().all(|path| view.entries.contains_key(path)),
+                "{name}: nothing is shown that is not granted"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_built_before_there_is_a_plan_never_stands_in_for_something_else() {
+    let view = plan(&shipped("untrusted"), &host(Tier::Root)).expect("a plan").view;
+    let usr = PathBuf::from("/usr");
+    let fits = |change: &dyn Fn(&mut View)| {
+        let mut changed = view.clone();
+        change(&mut changed);
+        remainder(&changed).is_some()
+    };
+    let another = |change: &dyn Fn(&mut HostPath)| {
+        fits(&|view| {
+            let Some(Entry::Host(host)) = view.entries.get_mut(&usr) else { unreachable!("/usr is shown") };
+            change(host);
+        })
+    };
+    assert!(fits(&|_| {}) && another(&|usr| usr.why = "another reason".into()), "what is enforced is the same");
+    assert!(!fits(&|view| drop(view.entries.remove(&usr))), "it is not granted");
+    assert!(!another(&|usr| usr.rights.write = true), "more may be done with it");
+    assert!(!another(&|usr| usr.rights.execute = false), "less may be done with it");
+    assert!(!another(&|usr| usr.source = "/opt".into()), "it is something else");
+    assert!(!another(&|usr| usr.owner = Some(Owner { uid: 1, gid: 1 })), "it is shown as somebody's");
+    let above = Entry::Host(HostPath { source: "/etc".into(), ..host_path(&view, &usr) });
+    assert!(!fits(&|view| drop(view.entries.insert("/etc".into(), above.clone()))), "it would be covered");
+    assert!(fits(&|view| drop(view.entries.insert("/opt".into(), above.clone()))), "it stands beside it");
+}
+
+fn host_path(view: &View, path: &Path) -> HostPath {
+    let Some(Entry::Host(host)) = view.entries.get(path) else { unreachable!("{} is shown", path.display()) };
+    host.clone()
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::supervise::launch::Launcher;
+
 pub mod answer;
 pub mod doctor;
 pub mod profile;
@@ -43,12 +45,20 @@ pub enum Command {
     Man(shell::Man),
 }
 
-/// Does what was asked.
-pub fn dispatch(cli: Cli) -> ExitCode {
+/// Reads the command line, does what it asks for and gives the exit code.
+pub fn main() -> ExitCode {
     // Before anything is forked: a caller may ignore SIGCHLD, and we would inherit that.
     crate::sys::process::keep_ended_children();
+    let launcher = run::launch_ahead(std::env::args_os());
+    match Cli::try_parse() {
+        Ok(cli) => dispatch(cli, launcher),
+        Err(error) => report::usage(&error),
+    }
+}
+
+fn dispatch(cli: Cli, launcher: Option<std::io::Result<Launcher>>) -> ExitCode {
     match cli.command {
-        Command::Run(run) => run::run(&run),
+        Command::Run(run) => run::run(&run, launcher),
         Command::Profile(profile) => profile::run(&profile),
         Command::Doctor(doctor) => doctor::run(&doctor),
         Command::Verdict(verdict) => verdict::run(&verdict),

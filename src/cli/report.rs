@@ -2,15 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd};
 use std::process::ExitCode;
 
 use nix::errno::Errno;
 
-use crate::jail::channel::Channel;
-use crate::sys::process;
+use crate::supervise::watch;
 use crate::verdict::{Outcome, Seen, Verdict};
-use crate::wire::privsep::End;
+use crate::wire::privsep::{End, Failure};
 
 /// Exit codes that are ours; a command can exit with the same, which the verdict tells apart.
 pub mod code {
@@ -100,17 +98,14 @@ pub fn fail_early(message: &str) -> ExitCode {
     ExitCode::from(code::REFUSED)
 }
 
-/// In the launcher's side of the fork: nothing of the caller's stays open but the channel.
-pub fn close_for_launcher(channel: &Channel) {
-    let keep = u32::try_from(channel.as_fd().as_raw_fd()).unwrap_or(3);
-    if keep > 3 {
-        let _ = process::close_between(3, keep - 1);
-    }
-    let _ = process::close_from(keep.saturating_add(1));
-}
-
 /// Says what there is to say and gives the exit code.
-pub fn finish(sink: &Sink, verdict: &Verdict, seen: &Seen, flushed: io::Result<()>) -> ExitCode {
+pub fn finish(
+    sink: &Sink,
+    verdict: &Verdict,
+    seen: &Seen,
+    flushed: io::Result<()>,
+    gone: Result<(), Failure>,
+) -> ExitCode {
     match sink.lines {
         Lines::Text => lines(verdict, seen).iter().for_each(|line| say(line)),
         Lines::Json => {
@@ -124,6 +119,10 @@ pub fn finish(sink: &Sink, verdict: &Verdict, seen: &Seen, flushed: io::Result<(
     }
     if let Err((place, error)) = write_verdict(sink, verdict) {
         say(&format!("failed: cannot write the verdict to `{place}`: {error}"));
+        return ExitCode::from(code::FAILED);
+    }
+    if let Err(failure) = gone {
+        say(&format!("failed: the command has ended, but not all of its jail: {}", watch::what_failed(&failure)));
         return ExitCode::from(code::FAILED);
     }
     ExitCode::from(exit_code(verdict, seen))

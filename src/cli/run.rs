@@ -11,11 +11,8 @@ use clap::{Args, ValueEnum};
 
 use super::report::{self, Sink};
 use crate::host::Tier;
-use crate::jail::channel::Channel;
-use crate::jail::{launcher, remains};
 use crate::profile::units::Span;
-use crate::supervise::watch;
-use crate::sys::process::{Fork, How, become_subreaper, fork_into, wait_for};
+use crate::supervise::launch::Launcher;
 use crate::sys::terminal;
 use crate::verdict::{Asked, Caller, Output, Reason, Seen, Verdict};
 use crate::wire::privsep::{RunRequest, Terminal};
@@ -84,70 +81,58 @@ pub enum TierWord {
     Bare,
 }
 
+impl From<TierWord> for Tier {
+    fn from(word: TierWord) -> Tier {
+        match word {
+            TierWord::Root => Tier::Root,
+            TierWord::User => Tier::User,
+            TierWord::Bare => Tier::Bare,
+        }
+    }
+}
+
 fn parse_span(text: &str) -> Result<Span, String> {
     text.parse::<Span>().map_err(|error| error.to_string())
 }
 
+/// Forks the launcher if what follows is a run in the best tier: it works while the arguments are read.
+pub fn launch_ahead(mut arguments: impl Iterator<Item = OsString>) -> Option<std::io::Result<Launcher>> {
+    let begins = arguments.nth(1)? == "run" && !arguments.any(|argument| argument.as_bytes().starts_with(b"--tier"));
+    begins.then(|| Launcher::fork(None))
+}
+
 /// Runs it.
-pub fn run(run: &Run) -> ExitCode {
+pub fn run(run: &Run, launcher: Option<std::io::Result<Launcher>>) -> ExitCode {
     let sink = match Sink::open(run.verdict.as_deref(), run.json, run.quiet) {
         Ok(sink) => sink,
         Err(message) => return report::fail_early(&message),
     };
     let asked = asked(run);
-    let (seen, output) = match request(run) {
-        Ok(request) => launch(&request),
-        Err(message) => {
+    let tier = run.tier.map(Tier::from);
+    let launcher = launcher.unwrap_or_else(|| Launcher::fork(tier));
+    let (seen, output) = match (request(run), &launcher) {
+        (Ok(request), Ok(launcher)) => launch(launcher, &request),
+        (Ok(_), Err(error)) => not_supervised(error),
+        (Err(message), _) => {
             let reason = Reason { code: "refused.request_invalid".into(), message, remedy: None };
             (Seen::Refused(reason), Output::default())
         }
     };
     // The command's own bytes come first.
     let flushed = stdout().flush().and_then(|()| stderr().flush());
+    // Made while the launcher ends what the command left.
     let verdict = Verdict::new(asked, &seen, output);
-    report::finish(&sink, &verdict, &seen, flushed)
+    let gone = launcher.map_or(Ok(()), Launcher::finish);
+    report::finish(&sink, &verdict, &seen, flushed, gone)
 }
 
-fn launch(request: &RunRequest) -> (Seen, Output) {
-    let begun = Channel::pair().map_err(std::io::Error::from).and_then(|(channel, launchers)| {
-        // The launcher comes before any thread and before the runtime: it must be small and have one thread.
-        match fork_into(0, None)? {
-            Fork::Child => {
-                drop(channel);
-                report::close_for_launcher(&launchers);
-                launcher::serve(launchers)
-            }
-            Fork::Parent(pid) => {
-                drop(launchers);
-                // What a killed launcher leaves behind becomes ours to end.
-                become_subreaper()?;
-                let seen = supervise(channel, request);
-                // It has ended, or ends now that its channel is closed; wait so that nothing of ours is left behind.
-                match wait_for(pid).map(|ended| ended.how) {
-                    Ok(How::Exited(_)) => {}
-                    Ok(How::Signalled(_)) | Err(_) => remains::clear_up_after(pid),
-                }
-                seen
-            }
-        }
-    });
-    begun.unwrap_or_else(|error| {
-        let message = format!("cannot supervise the run: {error}");
-        (Seen::Failed(Reason { code: "failed.supervise".into(), message, remedy: None }, None), Output::default())
-    })
+fn launch(launcher: &Launcher, request: &RunRequest) -> (Seen, Output) {
+    launcher.run(request).unwrap_or_else(|error| not_supervised(&error))
 }
 
-fn supervise(channel: Channel, request: &RunRequest) -> std::io::Result<(Seen, Output)> {
-    let pipes = watch::ask(&channel, request)?;
-    channel.never_wait()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let result = runtime.block_on(async {
-        let launcher = crate::sys::readiness::watch(channel)?;
-        watch::attend(&launcher, request.terminal, pipes).await
-    });
-    // Threads that still wait for the caller's input must not hold us up.
-    runtime.shutdown_background();
-    result
+fn not_supervised(error: &std::io::Error) -> (Seen, Output) {
+    let message = format!("cannot supervise the run: {error}");
+    (Seen::Failed(Reason { code: "failed.supervise".into(), message, remedy: None }, None), Output::default())
 }
 
 fn asked(run: &Run) -> Asked {
@@ -165,11 +150,7 @@ fn request(run: &Run) -> Result<RunRequest, String> {
     let workspace = run.workspace.as_ref().map_or(here.clone(), |workspace| here.join(workspace));
     Ok(RunRequest {
         profile: run.profile.clone(),
-        tier: run.tier.map(|tier| match tier {
-            TierWord::Root => Tier::Root,
-            TierWord::User => Tier::User,
-            TierWord::Bare => Tier::Bare,
-        }),
+        tier: run.tier.map(Tier::from),
         argv: run.command.iter().map(|argument| argument.as_bytes().to_vec()).collect(),
         set: run.env.iter().map(|entry| split(entry)).collect::<Result<_, _>>()?,
         pass: run.pass.iter().map(|name| name.as_bytes().to_vec()).collect(),

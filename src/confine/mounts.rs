@@ -17,7 +17,7 @@ use nix::sys::stat::{Mode, SFlag, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, chdir, fchdir, pivot_root, symlinkat, unlinkat};
 
 use super::{Failed, Ids};
-use crate::plan::{Entry, HostPath, Missing, Rights, View};
+use crate::plan::{Entry, HostPath, Missing, Rights};
 use crate::sys::mounts::{self, Depth, NO_DEV, NO_EXEC, NO_SUID, READ_ONLY};
 use crate::sys::process::set_filesystem_ids;
 
@@ -72,31 +72,21 @@ fn make_empty_directory(top: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     openat(top, EMPTY_DIRECTORY, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
 }
 
-/// Fills the root, parents first. `trees` holds the mounts that the launcher made for some paths.
+/// Puts `entries` into the root, parents first. `trees` holds the mounts that the launcher made for some paths.
 pub fn fill(
     root: &Root,
-    view: &View,
+    entries: &BTreeMap<PathBuf, Entry>,
     trees: &BTreeMap<PathBuf, OwnedFd>,
     ids: Ids,
     opener: Opener,
 ) -> Result<(), Failed> {
-    for (path, entry) in &view.entries {
-        let failed = Failed::on("mounts", path);
-        match entry {
-            Entry::Host(host) => match trees.get(path) {
-                Some(tree) => place_tree(root, path, tree),
-                None => place_host_path(root, path, host, opener),
-            },
-            Entry::Private { size, execute, mode } => place_private(root, path, *size, *execute, *mode, ids),
-            Entry::Proc => place_proc(root, path),
-            Entry::Terminals => place_terminals(root, path),
-            Entry::Device => place_device(root, path),
-            Entry::Directory => make_directories(root, path).map(drop),
-            Entry::File { content } => write_file(root, path, content, ids),
-            Entry::Link { target } => make_link(root, path, OsStr::new(target)),
-            Entry::Masked => mask(root, path),
-        }
-        .map_err(failed)?;
+    let mut filling = Filling { root, ids, opener, directory: None };
+    for (path, entry) in entries {
+        let placed = match (entry, trees.get(path)) {
+            (Entry::Host(_), Some(tree)) => filling.attach(path, tree.as_fd()),
+            (entry, _) => filling.place(path, entry),
+        };
+        placed.map_err(Failed::on("mounts", path))?;
     }
     Ok(())
 }
@@ -121,29 +111,6 @@ pub fn enter(root: Root) -> Result<(), Failed> {
     pivot_root(".", ".").map_err(&failed)?;
     umount2(".", MntFlags::MNT_DETACH).map_err(&failed)?;
     chdir("/").map_err(&failed)
-}
-
-fn place_host_path(root: &Root, path: &Path, host: &HostPath, opener: Opener) -> Result<(), Errno> {
-    let source = match open_host(&host.source, opener) {
-        Ok(source) => source,
-        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) if host.missing == Missing::Skip => return Ok(()),
-        Err(errno) => return Err(errno),
-    };
-    if kind_of(source.as_fd())? == SFlag::S_IFLNK {
-        let target = readlinkat(source.as_fd(), "")?;
-        return make_link(root, path, &target);
-    }
-    let tree = mounts::clone_tree(source.as_fd(), Depth::Recursive)?;
-    mounts::add_attributes(tree.as_fd(), attributes(host.rights), Depth::Recursive)?;
-    place_tree(root, path, &tree)
-}
-
-fn place_tree(root: &Root, path: &Path, tree: &OwnedFd) -> Result<(), Errno> {
-    let target = match kind_of(tree.as_fd())? {
-        SFlag::S_IFDIR => make_directories(root, path)?,
-        _ => make_mount_point(root, path)?,
-    };
-    mounts::attach(tree.as_fd(), target.as_fd())
 }
 
 /// Opens a host path as the caller would, without following a last link or any magic one.
@@ -172,54 +139,124 @@ pub fn attributes(rights: Rights) -> u64 {
     attributes
 }
 
-fn place_private(root: &Root, path: &Path, size: u64, execute: bool, mode: u32, ids: Ids) -> Result<(), Errno> {
-    let target = make_directories(root, path)?;
-    let context = mounts::open_filesystem(c"tmpfs")?;
-    context.set(c"size", &decimal(size))?;
-    // An inode costs the kernel about 1 KiB that `size` does not count.
-    context.set(c"nr_inodes", &decimal((size / 4096).clamp(1024, 1 << 20)))?;
-    context.set(c"mode", &octal(mode))?;
-    context.set(c"uid", &decimal(ids.uid.into()))?;
-    context.set(c"gid", &decimal(ids.gid.into()))?;
-    let exec = if execute { 0 } else { NO_EXEC };
-    let tree = context.mount(NO_SUID | NO_DEV | exec)?;
-    mounts::attach(tree.as_fd(), target.as_fd())
+/// Filling one root. Entries come sorted, so the directory that was needed last is mostly the one that is needed next.
+struct Filling<'a> {
+    root: &'a Root,
+    ids: Ids,
+    opener: Opener,
+    directory: Option<(PathBuf, OwnedFd)>,
 }
 
-fn place_proc(root: &Root, path: &Path) -> Result<(), Errno> {
-    let target = make_directories(root, path)?;
-    let tree = mounts::open_filesystem(c"proc")?.mount(READ_ONLY | NO_SUID | NO_DEV | NO_EXEC)?;
-    mounts::attach(tree.as_fd(), target.as_fd())
-}
-
-fn place_terminals(root: &Root, path: &Path) -> Result<(), Errno> {
-    let target = make_directories(root, path)?;
-    let context = mounts::open_filesystem(c"devpts")?;
-    context.set(c"ptmxmode", c"0666")?;
-    context.set(c"mode", c"0620")?;
-    let tree = context.mount(NO_SUID | NO_EXEC)?;
-    mounts::attach(tree.as_fd(), target.as_fd())
-}
-
-fn place_device(root: &Root, path: &Path) -> Result<(), Errno> {
-    let source =
-        openat(nix::fcntl::AT_FDCWD, path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
-    // A device name that leads elsewhere is not the device; refuse it.
-    if kind_of(source.as_fd())? != SFlag::S_IFCHR {
-        return Err(Errno::ENOTTY);
+impl Filling<'_> {
+    fn place(&mut self, path: &Path, entry: &Entry) -> Result<(), Errno> {
+        match entry {
+            Entry::Host(host) => self.place_host_path(path, host),
+            Entry::Private { size, execute, mode } => self.place_private(path, *size, *execute, *mode),
+            Entry::Proc => {
+                let tree = mounts::open_filesystem(c"proc")?.mount(READ_ONLY | NO_SUID | NO_DEV | NO_EXEC)?;
+                self.attach(path, tree.as_fd())
+            }
+            Entry::Terminals => self.place_terminals(path),
+            Entry::Device => self.place_device(path),
+            Entry::Directory => make_directories(self.root, path).map(drop),
+            Entry::File { content } => self.write_file(path, content),
+            Entry::Link { target } => self.make_link(path, OsStr::new(target)),
+            Entry::Masked => self.mask(path),
+        }
     }
-    let target = make_mount_point(root, path)?;
-    let tree = mounts::clone_tree(source.as_fd(), Depth::One)?;
-    mounts::add_attributes(tree.as_fd(), NO_SUID | NO_EXEC, Depth::One)?;
-    mounts::attach(tree.as_fd(), target.as_fd())
-}
 
-fn mask(root: &Root, path: &Path) -> Result<(), Errno> {
-    match open_inside(root, path) {
-        Ok(target) => cover(root, target.as_fd()),
-        // Not every kernel has every file; what is not there needs no mask.
-        Err(Errno::ENOENT) => Ok(()),
-        Err(errno) => Err(errno),
+    fn place_host_path(&mut self, path: &Path, host: &HostPath) -> Result<(), Errno> {
+        let source = match open_host(&host.source, self.opener) {
+            Ok(source) => source,
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) if host.missing == Missing::Skip => return Ok(()),
+            Err(errno) => return Err(errno),
+        };
+        if kind_of(source.as_fd())? == SFlag::S_IFLNK {
+            let target = readlinkat(source.as_fd(), "")?;
+            return self.make_link(path, &target);
+        }
+        let tree = mounts::clone_tree(source.as_fd(), Depth::Recursive)?;
+        mounts::add_attributes(tree.as_fd(), attributes(host.rights), Depth::Recursive)?;
+        self.attach(path, tree.as_fd())
+    }
+
+    fn place_private(&mut self, path: &Path, size: u64, execute: bool, mode: u32) -> Result<(), Errno> {
+        let context = mounts::open_filesystem(c"tmpfs")?;
+        context.set(c"size", &decimal(size))?;
+        // An inode costs the kernel about 1 KiB that `size` does not count.
+        context.set(c"nr_inodes", &decimal((size / 4096).clamp(1024, 1 << 20)))?;
+        context.set(c"mode", &octal(mode))?;
+        context.set(c"uid", &decimal(self.ids.uid.into()))?;
+        context.set(c"gid", &decimal(self.ids.gid.into()))?;
+        let exec = if execute { 0 } else { NO_EXEC };
+        let tree = context.mount(NO_SUID | NO_DEV | exec)?;
+        self.attach(path, tree.as_fd())
+    }
+
+    fn place_terminals(&mut self, path: &Path) -> Result<(), Errno> {
+        let context = mounts::open_filesystem(c"devpts")?;
+        context.set(c"ptmxmode", c"0666")?;
+        context.set(c"mode", c"0620")?;
+        let tree = context.mount(NO_SUID | NO_EXEC)?;
+        self.attach(path, tree.as_fd())
+    }
+
+    fn place_device(&mut self, path: &Path) -> Result<(), Errno> {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let source = openat(nix::fcntl::AT_FDCWD, path, flags, Mode::empty())?;
+        // A device name that leads elsewhere is not the device; refuse it.
+        if kind_of(source.as_fd())? != SFlag::S_IFCHR {
+            return Err(Errno::ENOTTY);
+        }
+        let tree = mounts::clone_tree(source.as_fd(), Depth::One)?;
+        mounts::add_attributes(tree.as_fd(), NO_SUID | NO_EXEC, Depth::One)?;
+        self.attach(path, tree.as_fd())
+    }
+
+    fn mask(&mut self, path: &Path) -> Result<(), Errno> {
+        let (directory, name) = self.directory_and_name(path)?;
+        match open_below(directory, Path::new(name)) {
+            Ok(target) => cover(self.root, target.as_fd()),
+            // Not every kernel has every file; what is not there needs no mask.
+            Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn write_file(&mut self, path: &Path, content: &str) -> Result<(), Errno> {
+        let Ids { uid, gid } = self.ids;
+        let (directory, name) = self.directory_and_name(path)?;
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        let file = openat(directory, name, flags, Mode::from_bits_truncate(0o444))?;
+        let content = content.replace("{uid}", &uid.to_string()).replace("{gid}", &gid.to_string());
+        std::fs::File::from(file).write_all(content.as_bytes()).map_err(|error| super::identity::errno_of(&error))
+    }
+
+    fn make_link(&mut self, path: &Path, target: &OsStr) -> Result<(), Errno> {
+        let (directory, name) = self.directory_and_name(path)?;
+        match symlinkat(target, directory, name) {
+            // A host tree that the profile grants may bring the same link along.
+            Err(Errno::EEXIST) => Ok(()),
+            made => made,
+        }
+    }
+
+    /// Mounts `tree` at `path`, on a mount point of its kind that is made if it is not there.
+    fn attach(&mut self, path: &Path, tree: BorrowedFd<'_>) -> Result<(), Errno> {
+        let kind = kind_of(tree)?;
+        let (directory, name) = self.directory_and_name(path)?;
+        let target =
+            if kind == SFlag::S_IFDIR { make_directory(directory, name)? } else { make_mount_point(directory, name)? };
+        mounts::attach(tree, target.as_fd())
+    }
+
+    fn directory_and_name<'a>(&mut self, path: &'a Path) -> Result<(BorrowedFd<'_>, &'a OsStr), Errno> {
+        let (parent, name) = path.parent().zip(path.file_name()).ok_or(Errno::EINVAL)?;
+        if self.directory.as_ref().is_none_or(|(known, _)| known.as_os_str() != parent.as_os_str()) {
+            self.directory = Some((parent.to_path_buf(), make_directories(self.root, parent)?));
+        }
+        let directory = self.directory.as_ref().map(|(_, directory)| directory.as_fd());
+        directory.map(|directory| (directory, name)).ok_or(Errno::EINVAL)
     }
 }
 
@@ -238,53 +275,34 @@ pub fn freeze(target: BorrowedFd<'_>) -> Result<(), Errno> {
     mounts::attach(tree.as_fd(), target)
 }
 
-fn write_file(root: &Root, path: &Path, content: &str, ids: Ids) -> Result<(), Errno> {
-    let (parent, name) = parent_and_name(root, path)?;
-    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-    let file = openat(&parent, name, flags, Mode::from_bits_truncate(0o444))?;
-    let content = content.replace("{uid}", &ids.uid.to_string()).replace("{gid}", &ids.gid.to_string());
-    std::fs::File::from(file).write_all(content.as_bytes()).map_err(|error| super::identity::errno_of(&error))
-}
-
-fn make_link(root: &Root, path: &Path, target: &OsStr) -> Result<(), Errno> {
-    let (parent, name) = parent_and_name(root, path)?;
-    match symlinkat(target, &parent, name) {
-        // A host tree that the profile grants may bring the same link along.
-        Err(Errno::EEXIST) => Ok(()),
+/// The file `name` as a mount point, made if it is not there.
+fn make_mount_point(directory: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    match openat(directory, name, flags, Mode::from_bits_truncate(0o444)) {
+        Err(Errno::EEXIST | Errno::EROFS | Errno::EACCES) => open_below(directory, Path::new(name)),
         made => made,
     }
 }
 
-/// The file `path` of the view as a mount point, made if it is not there.
-fn make_mount_point(root: &Root, path: &Path) -> Result<OwnedFd, Errno> {
-    let (parent, name) = parent_and_name(root, path)?;
-    match openat(&parent, name, OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC, Mode::from_bits_truncate(0o444)) {
-        Ok(_) | Err(Errno::EEXIST | Errno::EROFS | Errno::EACCES) => {}
-        Err(errno) => return Err(errno),
+/// The directory `name`, made if it is not there.
+fn make_directory(directory: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
+    match mkdirat(directory, name, Mode::from_bits_truncate(0o755)) {
+        Ok(()) | Err(Errno::EEXIST | Errno::EROFS | Errno::EACCES) => open_below(directory, Path::new(name)),
+        Err(errno) => Err(errno),
     }
-    open_inside(root, path)
 }
 
 /// The directory `path` of the view, made with its parents if it is not there.
 fn make_directories(root: &Root, path: &Path) -> Result<OwnedFd, Errno> {
-    if let Ok(there) = open_inside(root, path) {
-        return Ok(there);
+    match open_inside(root, path) {
+        Err(Errno::ENOENT) => {}
+        found => return found,
     }
-    let mut made = PathBuf::from("/");
+    let mut directory = open_inside(root, Path::new("/"))?;
     for component in path.components().skip(1) {
-        made.push(component);
-        match mkdirat(&root.top, relative(&made), Mode::from_bits_truncate(0o755)) {
-            Ok(()) | Err(Errno::EEXIST | Errno::EROFS | Errno::EACCES) => {}
-            Err(errno) => return Err(errno),
-        }
+        directory = make_directory(directory.as_fd(), component.as_os_str())?;
     }
-    open_inside(root, path)
-}
-
-fn parent_and_name<'a>(root: &Root, path: &'a Path) -> Result<(OwnedFd, &'a OsStr), Errno> {
-    let parent = path.parent().ok_or(Errno::EINVAL)?;
-    let name = path.file_name().ok_or(Errno::EINVAL)?;
-    Ok((make_directories(root, parent)?, name))
+    Ok(directory)
 }
 
 /// Opens a path of the view by name only, through no link.
@@ -298,9 +316,14 @@ pub fn follow_inside(root: &Root, path: &Path) -> Result<OwnedFd, Errno> {
 }
 
 fn resolve_inside(root: &Root, path: &Path, resolve: ResolveFlag) -> Result<OwnedFd, Errno> {
-    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-    let how = OpenHow::new().flags(flags).resolve(resolve | ResolveFlag::RESOLVE_IN_ROOT);
+    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(resolve | ResolveFlag::RESOLVE_IN_ROOT);
     openat2(&root.top, relative(path), how)
+}
+
+/// Opens a name in a directory of the view, through no link.
+fn open_below(directory: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_BENEATH;
+    openat2(directory, name, OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(resolve))
 }
 
 /// Opens a path of the view itself, even if it is a link.

@@ -1,13 +1,15 @@
 //! What a whole jail may use: a group of its own in each controller. cgroups(7).
 //!
-//! Plain files: a group is a directory, a limit is one write. Groups are made while init makes its namespaces, init joins
-//! them itself before it builds anything, and they are removed when the jail is empty.
+//! Plain files: a group is a directory, a limit is one write. Groups are made while init builds the view, init joins them
+//! itself before it confines itself, and they are removed when the jail is empty.
 
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use nix::errno::Errno;
 
 use crate::confine::Failed;
 use crate::confine::identity::errno_of;
@@ -138,10 +140,15 @@ impl Group {
         }
     }
 
-    /// Files into which init writes `0` to join (v1; on v2 it was born there).
-    pub fn join_files(&self) -> Vec<String> {
+    /// Files into which init writes `0` to join (v1; on v2 it was born there). They outlive its way to them.
+    pub fn open_to_join(&self) -> Result<Vec<OwnedFd>, Failed> {
         let v1 = self.directories.iter().filter(|_| self.version == Version::V1);
-        v1.map(|(_, directory)| directory.join("tasks").to_string_lossy().into_owned()).collect()
+        v1.map(|(_, directory)| {
+            let tasks = directory.join("tasks");
+            let opened = fs::File::options().write(true).open(&tasks);
+            opened.map(OwnedFd::from).map_err(|error| Failed::on("open_group", &tasks)(errno_of(&error)))
+        })
+        .collect()
     }
 
     /// Whether the process `pid` is in every group: read back, not assumed. `None` where there is no group.
@@ -202,6 +209,12 @@ pub fn remove_all(controllers: &Controllers, name: &str) {
     for parent in parents {
         let _ = remove_patiently(&parent.join(name));
     }
+}
+
+/// Moves the calling process, which has one thread, into the groups whose `tasks` files these are.
+pub fn join(groups: &[OwnedFd]) -> Result<(), Errno> {
+    // `0` means the writer. `tasks` moves it without the grace period that `cgroup.procs` waits for.
+    groups.iter().try_for_each(|tasks| nix::unistd::write(tasks, b"0").map(drop))
 }
 
 fn wanted(controller: &str, limits: &Limits) -> Option<&'static str> {

@@ -51,6 +51,11 @@ impl Channel {
         fcntl(&self.socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map(drop)
     }
 
+    /// Takes [`Channel::never_wait`] back.
+    pub fn wait_again(&self) -> Result<(), Errno> {
+        fcntl(&self.socket, FcntlArg::F_SETFL(OFlag::empty())).map(drop)
+    }
+
     /// Sends `message` with `descriptors`.
     pub fn send<T: Serialize>(&self, message: &T, descriptors: &[BorrowedFd<'_>]) -> Result<(), Errno> {
         let bytes = postcard::to_extend(message, vec![INLINE]).map_err(|_| Errno::EINVAL)?;

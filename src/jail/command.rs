@@ -1,7 +1,7 @@
 //! A run's first process, from the fork to `execve`.
 //!
-//! It wears init's confinement already. What is left is its own: session, terminal, descriptors, signals, and (for brokered
-//! workspaces) the second Landlock domain and the notifying filter.
+//! It wears init's confinement already. What is left is its own: session, terminal, descriptors, signals, for brokered
+//! workspaces the second Landlock domain and the notifying filter, and the proof that all of it holds.
 
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,21 +13,42 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::setsid;
 
 use super::channel::Channel;
+use super::probe::{self, Proof};
+use crate::confine::shields::Shielded;
 use crate::confine::{Failed, descriptors, landlock, seccomp};
+use crate::plan::Naming;
 use crate::plan::filter::Program;
-use crate::plan::{Naming, Plan};
 use crate::sys::{process, terminal};
-use crate::wire::privsep::{Command, Failure};
+use crate::wire::privsep::{Command, Failure, Finding, Orders};
 
 /// What a run's first process says before it becomes the command.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub enum Word {
-    /// The listener of its notifying filter, as a descriptor.
-    Listener,
+    /// Every promise held, and it executes the command next. Descriptor: the listener of its notifying filter, if it has one.
+    Proven(Vec<Finding>),
+    /// A promise did not hold, so it executes nothing.
+    Broken(Vec<Finding>),
     /// A step did not work.
     Failed(Failure),
     /// `execve` said no.
     NotExecuted(i32),
+}
+
+/// What a run wears, and what it is tried against.
+#[derive(Clone, Copy)]
+pub struct Worn<'a> {
+    /// What init was told.
+    pub orders: &'a Orders,
+    /// The filter of brokered runs.
+    pub brokered: &'a Program,
+    /// What was covered or frozen.
+    pub shielded: &'a [Shielded],
+}
+
+impl From<Failed> for Word {
+    fn from(failed: Failed) -> Word {
+        Word::Failed(super::failure(failed))
+    }
 }
 
 /// The run's three descriptors, and whether they are a terminal of its own.
@@ -39,17 +60,39 @@ pub struct Stdio {
 }
 
 /// Becomes the command, or says over `report` why not. Runs in a fork of init.
-pub fn become_command(command: &Command, plan: &Plan, broker: &Program, stdio: Stdio, report: &Channel) -> ! {
-    let word = match prepare(command, plan, broker, stdio, report) {
+pub fn become_command(command: &Command, worn: Worn<'_>, stdio: Stdio, report: &Channel) -> ! {
+    let word = match prepare(command, worn, stdio, report) {
         Ok(()) => Word::NotExecuted(execute(command) as i32),
-        Err(failed) => Word::Failed(super::failure(failed)),
+        Err(word) => word,
     };
     // If nobody listens any more there is nobody to tell.
     let _ = report.send(&word, &[]);
     process::leave(127)
 }
 
-fn prepare(command: &Command, plan: &Plan, broker: &Program, stdio: Stdio, report: &Channel) -> Result<(), Failed> {
+fn prepare(command: &Command, worn: Worn<'_>, stdio: Stdio, report: &Channel) -> Result<(), Word> {
+    let Worn { orders, brokered, shielded } = worn;
+    take_place(command, stdio)?;
+    if orders.plan.naming == Naming::Brokered {
+        landlock::restrict_naming(&orders.plan)?;
+    }
+    // Before the filter that asks init: init could not answer, it waits for the proof.
+    let findings = match probe::attempt(orders, shielded) {
+        Proof::Sound(findings) => findings,
+        Proof::Broken(findings) => return Err(Word::Broken(findings)),
+    };
+    let listener = match orders.plan.naming {
+        Naming::Brokered => Some(seccomp::install_with_listener(brokered)?),
+        Naming::Direct => None,
+    };
+    let listener: Vec<_> = listener.iter().map(AsFd::as_fd).collect();
+    // Everything else is close-on-exec, the report included: its end of file says that the command runs.
+    report.send(&Word::Proven(findings), &listener).map_err(Failed::at("send_proof"))?;
+    Ok(())
+}
+
+/// What is a run's own: session, descriptors, terminal, place, signals.
+fn take_place(command: &Command, stdio: Stdio) -> Result<(), Failed> {
     setsid().map_err(Failed::at("setsid"))?;
     descriptors::place_stdio(&stdio.descriptors)?;
     if stdio.terminal {
@@ -58,15 +101,7 @@ fn prepare(command: &Command, plan: &Plan, broker: &Program, stdio: Stdio, repor
     let cwd = Path::new(OsStr::from_bytes(&command.cwd));
     nix::unistd::chdir(cwd).map_err(Failed::on("chdir", cwd))?;
     umask(Mode::from_bits_truncate(0o022));
-    process::reset_signals().map_err(Failed::at("reset_signals"))?;
-    if plan.naming == Naming::Brokered {
-        landlock::restrict_naming(plan)?;
-        let listener = seccomp::install_with_listener(broker)?;
-        report.send(&Word::Listener, &[listener.as_fd()]).map_err(Failed::at("send_listener"))?;
-    }
-    // Everything else is close-on-exec, the report included: its end of file says that the command runs.
-    drop(stdio);
-    Ok(())
+    process::reset_signals().map_err(Failed::at("reset_signals"))
 }
 
 /// Finds the program as execvp(3) does and becomes it; says why not.

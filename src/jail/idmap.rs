@@ -2,9 +2,10 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::confine::identity::errno_of;
 use crate::confine::{Failed, Ids};
@@ -12,20 +13,43 @@ use crate::plan::Owner;
 use crate::sys::process::{self, Fork, namespaces};
 
 /// A user namespace in which `owner` on disk is `ids` in the jail, and every other id is itself.
-pub fn create(owner: Owner, ids: Ids) -> Result<OwnedFd, Failed> {
-    let failed = |error: &std::io::Error| Failed::at("idmap")(errno_of(error));
-    let (reader, writer) = std::io::pipe().map_err(|error| failed(&error))?;
-    match process::fork_into(namespaces::USER, None).map_err(Failed::at("idmap"))? {
-        Fork::Child => hold(reader, writer),
-        Fork::Parent(pid) => {
-            let opened = write_maps(pid.as_raw(), owner, ids)
-                .and_then(|()| File::open(format!("/proc/{pid}/ns/user")).map(OwnedFd::from))
-                .map_err(|error| failed(&error));
-            // The namespace lives on in the descriptor; its holder has nothing left to do.
-            let _ = kill(pid, Signal::SIGKILL);
-            process::wait_for(pid).map_err(Failed::at("idmap"))?;
-            opened
+pub struct Translation {
+    namespace: OwnedFd,
+    // Reaped with this and not at once: it has to be scheduled to die, and nobody needs to wait for that.
+    holder: Pid,
+}
+
+impl Translation {
+    /// Makes it, by a process that is in it and then dies.
+    pub fn new(owner: Owner, ids: Ids) -> Result<Translation, Failed> {
+        let failed = |error: &std::io::Error| Failed::at("idmap")(errno_of(error));
+        let (reader, writer) = std::io::pipe().map_err(|error| failed(&error))?;
+        match process::fork_into(namespaces::USER, None).map_err(Failed::at("idmap"))? {
+            Fork::Child => hold(reader, writer),
+            Fork::Parent(holder) => {
+                let opened = write_maps(holder.as_raw(), owner, ids)
+                    .and_then(|()| File::open(format!("/proc/{holder}/ns/user")).map(OwnedFd::from));
+                // The namespace lives on in the descriptor; its holder has nothing left to do.
+                let _ = kill(holder, Signal::SIGKILL);
+                opened.map(|namespace| Translation { namespace, holder }).map_err(|error| {
+                    let _ = process::wait_for(holder);
+                    failed(&error)
+                })
+            }
         }
+    }
+}
+
+impl AsFd for Translation {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.namespace.as_fd()
+    }
+}
+
+impl Drop for Translation {
+    fn drop(&mut self) {
+        // Killed above, so this ends.
+        let _ = process::wait_for(self.holder);
     }
 }
 

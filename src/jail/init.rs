@@ -1,11 +1,11 @@
 //! The first process of a jail.
 //!
-//! Born from the launcher in new namespaces, it builds the view, confines itself for good, has a throw-away child probe
-//! the confinement, and then only starts runs, reaps what they leave and makes names for them. Everything it starts wears
-//! what it wears. It dies with the launcher, and its pid namespace with it.
+//! Born from the launcher in new namespaces, it builds what every jail's view has while the launcher still makes the plan,
+//! then the rest, confines itself for good, and from then on only starts runs, reaps what they leave and makes names for
+//! them. Everything it starts wears what it wears. It dies with the launcher, and its pid namespace with it.
 //!
 //! ```text
-//!   born --Orders--> built --confined--> probed --Start--> running --command ends--> Ended --gone launcher--> dead
+//!   born --Orders--> built --Confine--> confined --Start--> running --command ends--> Ended --> dead
 //! ```
 
 use std::collections::BTreeMap;
@@ -18,15 +18,15 @@ use nix::sys::signal::Signal;
 
 use super::channel::{Arrived, Channel};
 use super::runs::Runs;
-use super::{descendants, failure, probe};
+use super::{cgroup, descendants, failure};
 use crate::confine::limits::Counted;
-use crate::confine::mounts::Opener;
+use crate::confine::mounts::{Opener, Root};
 use crate::confine::shields::Shielded;
 use crate::confine::{Failed, Ids, capabilities, identity, landlock, limits, mounts, network, seccomp, shields};
 use crate::host::Tier;
-use crate::plan::Identity;
+use crate::plan::{Identity, ahead};
 use crate::sys::process::{self, namespaces};
-use crate::wire::privsep::{FromInit, Orders, ToInit};
+use crate::wire::privsep::{Filters, FromInit, Orders, ToInit};
 
 /// The Landlock ABI from which a domain's signals stay in it.
 const SCOPES_SIGNALS: u32 = 6;
@@ -38,6 +38,32 @@ pub struct Birth {
     pub tier: Tier,
     /// The launcher's own uid and gid.
     pub launcher: Ids,
+    /// The uid and gid with whose rights host paths are opened.
+    pub caller: Ids,
+    /// What to do before there is a plan.
+    pub head_start: HeadStart,
+}
+
+/// What a jail's init does while it waits for its orders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadStart {
+    /// Nothing: there is no view, or the plan's has little in common with others.
+    None,
+    /// Build [`ahead::entries`]. The plan that follows must fit it, and its view leaves these out.
+    View,
+}
+
+impl HeadStart {
+    /// What suits a jail of `tier` before anything else is known.
+    pub fn of(tier: Tier) -> HeadStart {
+        if tier.has_namespaces() { HeadStart::View } else { HeadStart::None }
+    }
+}
+
+impl Birth {
+    fn opener(self) -> Opener {
+        Opener { caller: self.caller, own: self.launcher }
+    }
 }
 
 /// Lives and dies as a jail's init. Runs in a fork of the launcher, which has one thread.
@@ -51,21 +77,19 @@ pub fn live(launcher: Channel, birth: Birth) -> ! {
 
 fn serve(launcher: &Channel, birth: Birth) -> Result<(), Failed> {
     be_born(birth)?;
+    let begun = begin_view(birth)?;
     let Some((orders, trees)) = await_orders(launcher)? else { return Ok(()) };
-    let shielded = build(&orders, trees, birth)?;
-    confine(&orders)?;
-    let findings = probe::run(&orders, &shielded)?;
-    let sound = findings.iter().all(|finding| finding.held);
-    launcher.send(&FromInit::Ready(findings), &[]).map_err(Failed::at("send_ready"))?;
-    if !sound {
-        // The launcher refuses the run; nothing is ever started here.
-        return Ok(());
-    }
+    let shielded = build(begun, &orders, trees, birth)?;
+    let Some((filters, groups)) = await_filters(launcher)? else { return Ok(()) };
+    cgroup::join(&groups).map_err(Failed::at("join_groups"))?;
+    launcher.send(&FromInit::Joined, &[]).map_err(Failed::at("send_joined"))?;
+    confine(&orders, &filters)?;
     let scoped = birth.tier == Tier::Bare && orders.plan.landlock.abi >= SCOPES_SIGNALS;
-    let served = Runs::new(launcher, *orders, shielded).serve();
-    if scoped {
-        // A signal to everybody reaches this jail alone: not because `confine` says so, but because the probe, whose findings
-        // were all sound or we would not be here, could not signal the launcher. Never before that, or it reaches the host.
+    let mut runs = Runs::new(launcher, *orders, *filters, shielded);
+    let served = runs.serve();
+    if scoped && runs.were_proven() {
+        // A signal to everybody reaches this jail alone: not because `confine` says so, but because a process that wears no
+        // more than we do could not signal the launcher. Never without that proof, or it reaches the host.
         descendants::end_my_domain();
     }
     served
@@ -100,16 +124,22 @@ fn await_orders(launcher: &Channel) -> Result<Option<Ordered>, Failed> {
     }
 }
 
-fn build(orders: &Orders, trees: Vec<OwnedFd>, birth: Birth) -> Result<Vec<Shielded>, Failed> {
-    join_groups(&orders.join)?;
+/// The part of the view that no request changes, made while the launcher still decides the rest.
+fn begin_view(birth: Birth) -> Result<Option<Root>, Failed> {
+    let HeadStart::View = birth.head_start else { return Ok(None) };
+    let root = mounts::begin()?;
+    mounts::fill(&root, &ahead::entries(), &BTreeMap::new(), birth.launcher, birth.opener())?;
+    Ok(Some(root))
+}
+
+fn build(begun: Option<Root>, orders: &Orders, trees: Vec<OwnedFd>, birth: Birth) -> Result<Vec<Shielded>, Failed> {
     if !birth.tier.has_namespaces() {
         return shields::locate(&orders.plan.shields, orders.plan.workspace.as_deref());
     }
     let ids = Ids { uid: orders.uid, gid: orders.gid };
-    let opener = Opener { caller: Ids { uid: orders.caller.0, gid: orders.caller.1 }, own: birth.launcher };
     let trees: BTreeMap<PathBuf, OwnedFd> = orders.trees.iter().map(PathBuf::from).zip(trees).collect();
-    let root = mounts::begin()?;
-    mounts::fill(&root, &orders.plan.view, &trees, ids, opener)?;
+    let root = begun.map_or_else(mounts::begin, Ok)?;
+    mounts::fill(&root, &orders.plan.view.entries, &trees, ids, birth.opener())?;
     if let Some(workspace) = &orders.plan.workspace {
         mounts::must_be(&root, workspace, orders.judged)?;
     }
@@ -118,16 +148,19 @@ fn build(orders: &Orders, trees: Vec<OwnedFd>, birth: Birth) -> Result<Vec<Shiel
     Ok(shielded)
 }
 
-fn join_groups(files: &[String]) -> Result<(), Failed> {
-    for file in files {
-        // `0` means the writer; one thread, so `tasks` moves all of us without the wait that `cgroup.procs` costs.
-        fs::write(file, "0").map_err(|error| Failed::on("join_groups", file)(identity::errno_of(&error)))?;
+/// Filters, and the groups to join.
+type Bounds = (Box<Filters>, Vec<OwnedFd>);
+
+fn await_filters(launcher: &Channel) -> Result<Option<Bounds>, Failed> {
+    match launcher.receive().map_err(Failed::at("await_filters"))? {
+        Arrived::Message(ToInit::Confine(filters), groups) => Ok(Some((filters, groups))),
+        Arrived::Message(..) => Err(Failed::at("await_filters")(Errno::EPROTO)),
+        Arrived::Gone => Ok(None),
     }
-    Ok(())
 }
 
 /// The order is the content: each step removes what the steps before it needed.
-fn confine(orders: &Orders) -> Result<(), Failed> {
+fn confine(orders: &Orders, filters: &Filters) -> Result<(), Failed> {
     let plan = &orders.plan;
     let failed = Failed::at("confine");
     identity::leave_keyring()?;
@@ -148,7 +181,7 @@ fn confine(orders: &Orders) -> Result<(), Failed> {
     }
     process::refuse_new_privileges().map_err(&failed)?;
     landlock::restrict(plan)?;
-    seccomp::install(&orders.filter)
+    seccomp::install(&filters.all)
 }
 
 /// Replaces init's own stdin, stdout and stderr, so that it holds nothing of the caller's open.

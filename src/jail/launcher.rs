@@ -4,28 +4,34 @@
 //! the caller is, reads profiles itself, opens host paths with the caller's credentials. It ends with its supervisor.
 //!
 //! ```text
-//!   idle --Run--> resolving -> compiling -> opening --Started--> watching --ended, killed, out of time--> closing --> idle
+//!   idle --Run--> resolving -> compiling -> opening --Started--> watching --ended, killed, out of time: Ended--> closing --> idle
 //!                     '---------- Refused | Failed -----------------------------------------------------------^
 //! ```
 
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
+use super::ahead::Ahead;
 use super::channel::{Arrived, Channel};
 use super::failure;
 use super::start::{self, NotStarted};
-use super::watch;
+use super::watch::{self, Over};
 use crate::confine::Failed;
+use crate::host::Tier;
 use crate::sys::process;
-use crate::wire::privsep::{FromLauncher, ToLauncher};
+use crate::wire::privsep::{FromLauncher, RunRequest, ToLauncher};
 
-/// Serves one supervisor until it is gone. Runs in a fork of `main`, made before any thread.
-pub fn serve(supervisor: Channel) -> ! {
+/// Serves one supervisor, who will ask for tier `expected` or does not care, until it is gone. Runs in a fork of `main`, made before any thread.
+pub fn serve(supervisor: Channel, expected: Option<Tier>) -> ! {
     // A failure to start up leaves the supervisor with a closed channel, which it reports.
     if prepare().is_ok() {
+        let mut ahead = Some(Ahead::begin(expected));
         while let Ok(Arrived::Message(message, descriptors)) = supervisor.receive::<ToLauncher>() {
             let ToLauncher::Run(request) = message else { continue };
-            let answer = run(&supervisor, *request, descriptors);
-            if supervisor.send(&answer, &[]).is_err() {
+            let ahead = ahead.take().unwrap_or_else(|| Ahead::begin(expected));
+            if run(&supervisor, *request, descriptors, ahead).is_err() {
                 break;
             }
         }
@@ -33,23 +39,30 @@ pub fn serve(supervisor: Channel) -> ! {
     process::leave(0)
 }
 
-/// One run from request to end. What is returned is the last thing that the supervisor hears of it.
-fn run(
-    supervisor: &Channel,
-    request: crate::wire::privsep::RunRequest,
-    descriptors: Vec<std::os::fd::OwnedFd>,
-) -> FromLauncher {
-    match start::start(supervisor, &request, descriptors) {
-        Ok(running) => match watch::watch(supervisor, running) {
-            Ok(ended) => FromLauncher::Ended(Box::new(ended)),
-            Err(failed) => FromLauncher::Failed(failure(failed)),
-        },
-        Err(NotStarted::Refused(refused)) => {
+/// One run from request to end, and what is left of it ended. Fails when the supervisor cannot be told.
+fn run(supervisor: &Channel, request: RunRequest, descriptors: Vec<OwnedFd>, ahead: Ahead) -> Result<(), Errno> {
+    let over = match start::start(supervisor, &request, descriptors, ahead) {
+        Ok(running) => watch::watch(supervisor, running).map_err(NotStarted::Failed),
+        Err(NotStarted::Ended(over)) => Ok(*over),
+        Err(not_started) => Err(not_started),
+    };
+    let Over { ended, jail } = match over {
+        Ok(over) => over,
+        Err(not_started) => return supervisor.send(&answer(not_started), &[]),
+    };
+    // First the answer: what follows is nothing that the caller needs to wait for.
+    supervisor.send(&FromLauncher::Ended(Box::new(ended)), &[])?;
+    jail.close().or_else(|failed| supervisor.send(&FromLauncher::Failed(failure(failed)), &[]))
+}
+
+fn answer(not_started: NotStarted) -> FromLauncher {
+    match not_started {
+        NotStarted::Refused(refused) => {
             FromLauncher::Refused { code: refused.code.to_owned(), message: refused.message, remedy: refused.remedy }
         }
-        Err(NotStarted::Failed(failed)) => FromLauncher::Failed(failure(failed)),
-        Err(NotStarted::ByInit(failure)) => FromLauncher::Failed(failure),
-        Err(NotStarted::Ended(ended)) => FromLauncher::Ended(ended),
+        NotStarted::Failed(failed) => FromLauncher::Failed(failure(failed)),
+        NotStarted::ByInit(failure) => FromLauncher::Failed(failure),
+        NotStarted::Ended(over) => FromLauncher::Ended(Box::new(over.ended)),
     }
 }
 
@@ -58,6 +71,7 @@ fn prepare() -> Result<(), Failed> {
     process::set_name(c"clawjail-launch").map_err(&failed)?;
     process::become_subreaper().map_err(&failed)?;
     process::refuse_inspection().map_err(&failed)?;
+    process::leave_realtime().map_err(&failed)?;
     for ignored in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGTSTP, Signal::SIGPIPE]
     {
         // A terminal sends these to the whole foreground group; what they mean for the run is the supervisor's to decide.

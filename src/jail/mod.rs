@@ -4,6 +4,7 @@
 //! confines itself and starts runs. Neither knows terminals of users, tokio or verdicts.
 
 pub mod accounts;
+pub mod ahead;
 pub mod asking;
 pub mod broker;
 pub mod cgroup;

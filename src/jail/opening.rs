@@ -4,20 +4,20 @@
 //! beside ours on another processor; [`Jail::order`] sends the plan.
 
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
 
-use super::cgroup::{Group, Reading};
-use super::channel::Channel;
+use super::cgroup::Group;
+use super::channel::{Arrived, Channel};
 use super::init::{self, Birth};
-use crate::confine::{Failed, Ids};
+use crate::confine::Failed;
 use crate::host::{Controllers, Tier};
 use crate::sys::process::{self, Fork, namespaces};
-use crate::wire::privsep::{Orders, ToInit};
+use crate::wire::privsep::{Command, Filters, FromInit, Orders, ToInit};
 
 /// A jail that exists.
 #[derive(Debug)]
@@ -28,8 +28,8 @@ pub struct Jail {
     pub channel: Channel,
     /// What it may use.
     pub group: Group,
-    /// Its tier.
-    pub tier: Tier,
+    /// How it was born.
+    pub birth: Birth,
     /// Private directories on the host's disk, where there is no view to hold them (bare tier).
     pub private: Option<PathBuf>,
     closed: bool,
@@ -37,10 +37,10 @@ pub struct Jail {
 
 impl Jail {
     /// Makes the jail's init, with its own mount and pid namespaces (and user namespace, in that tier).
-    pub fn begin(tier: Tier, own: Ids, controllers: &Controllers) -> Result<Jail, Failed> {
+    pub fn begin(birth: Birth, controllers: &Controllers) -> Result<Jail, Failed> {
         let group = Group::reserve(controllers, &group_name(getpid()))?;
         let (channel, inits) = Channel::pair().map_err(Failed::at("begin_jail"))?;
-        let flags = match tier {
+        let flags = match birth.tier {
             Tier::Root => namespaces::MOUNT | namespaces::PID,
             Tier::User => namespaces::MOUNT | namespaces::PID | namespaces::USER,
             Tier::Bare => 0,
@@ -50,15 +50,45 @@ impl Jail {
         match forked.map_err(Failed::at("clone3"))? {
             Fork::Child => {
                 drop(channel);
-                become_init(inits, Birth { tier, launcher: own })
+                become_init(inits, birth)
             }
-            Fork::Parent(init) => Ok(Jail { init, channel, group, tier, private: None, closed: false }),
+            Fork::Parent(init) => Ok(Jail { init, channel, group, birth, private: None, closed: false }),
         }
     }
 
     /// Sends the plan.
     pub fn order(&self, orders: Orders, trees: &[BorrowedFd<'_>]) -> Result<(), Failed> {
-        self.channel.send(&ToInit::Orders(Box::new(orders)), trees).map_err(Failed::at("order"))
+        self.tell(&ToInit::Orders(Box::new(orders)), trees)
+    }
+
+    /// Has init join the groups, and confine itself when it has built the view.
+    pub fn confine(&self, filters: Filters) -> Result<(), Failed> {
+        let groups = self.group.open_to_join()?;
+        let groups: Vec<_> = groups.iter().map(AsFd::as_fd).collect();
+        self.tell(&ToInit::Confine(Box::new(filters)), &groups)
+    }
+
+    /// Has init start `command`.
+    pub fn start(&self, command: Command, stdio: &[BorrowedFd<'_>]) -> Result<(), Failed> {
+        self.tell(&ToInit::Start(Box::new(command)), stdio)
+    }
+
+    fn tell(&self, message: &ToInit, descriptors: &[BorrowedFd<'_>]) -> Result<(), Failed> {
+        match self.channel.send(message, descriptors) {
+            // It could not go on and has ended; why, is the next thing that is heard of it.
+            Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+            Err(errno) => Err(Failed::at("tell_init")(errno)),
+        }
+    }
+
+    /// The next thing that init says.
+    pub fn hear(&self) -> Result<(FromInit, Vec<OwnedFd>), Failed> {
+        match self.channel.receive().map_err(Failed::at("hear_init"))? {
+            Arrived::Message(message, descriptors) => Ok((message, descriptors)),
+            Arrived::Gone => {
+                Err(Failed { step: "hear_init", errno: Errno::EPIPE, what: Some("the jail's init ended".into()) })
+            }
+        }
     }
 
     /// Makes the private places of a jail without a view.
@@ -77,17 +107,15 @@ impl Jail {
         Ok(self.private.insert(path))
     }
 
-    /// Ends everything in the jail and removes what it had; what the groups counted is read in between.
-    pub fn close(mut self) -> Result<Reading, Failed> {
-        let counted = self.group.read();
+    /// Ends everything in the jail and removes what it had.
+    pub fn close(mut self) -> Result<(), Failed> {
         self.end_processes()?;
         self.closed = true;
-        self.group.remove()?;
-        Ok(counted)
+        self.group.remove()
     }
 
     fn end_processes(&mut self) -> Result<(), Failed> {
-        if self.tier.has_namespaces() {
+        if self.birth.tier.has_namespaces() {
             // The kernel kills and reaps the whole pid namespace before init can be waited for; pid_namespaces(7).
             match kill(self.init, Signal::SIGKILL) {
                 Ok(()) | Err(Errno::ESRCH) => {}
@@ -98,7 +126,7 @@ impl Jail {
             self.channel = Channel::pair().map_err(Failed::at("close_jail"))?.0;
         }
         process::wait_for(self.init).map_err(Failed::at("close_jail"))?;
-        if !self.tier.has_namespaces() {
+        if !self.birth.tier.has_namespaces() {
             super::descendants::end_all().map_err(Failed::at("close_jail"))?;
         }
         if let Some(private) = self.private.take() {

@@ -1,7 +1,8 @@
-//! Proof instead of configuration: a throw-away child under the same confinement tries what must not work.
+//! Proof instead of configuration: the process that is about to become the command tries what must not work.
 //!
+//! It wears everything that the command will wear, so what it finds holds for the command itself and not for a stand-in.
 //! Each attempt belongs to a promise and has the answers that keep it. What comes back goes into the verdict's
-//! `enforcement`; one attempt that got through, and nothing is ever run in this jail.
+//! `enforcement`; one attempt that got through, and the process ends instead of executing anything.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -15,59 +16,37 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, s
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 
-use super::channel::{Arrived, Channel};
+use crate::confine::capabilities;
 use crate::confine::shields::Shielded;
-use crate::confine::{Failed, capabilities, landlock};
 use crate::host::Tier;
 use crate::plan::view::MARKER;
-use crate::plan::{Effect, Naming, Plan};
+use crate::plan::{Effect, Plan};
 use crate::profile::promise::Promise;
-use crate::sys::process::{self, Fork};
+use crate::sys::process;
 use crate::wire::privsep::{Finding, Orders};
 
 /// Shielded paths that are tried one by one; a workspace may have many.
 const MOST_SHIELDED: usize = 32;
 
-/// Has a child try everything, and says what came back.
-pub fn run(orders: &Orders, shielded: &[Shielded]) -> Result<Vec<Finding>, Failed> {
-    let failed = Failed::at("probe");
-    let (mine, childs) = Channel::pair().map_err(&failed)?;
-    let pid = match process::fork().map_err(&failed)? {
-        Fork::Child => {
-            drop(mine);
-            let sent = childs.send(&attempt_all(orders, shielded), &[]);
-            process::leave(i32::from(sent.is_err()))
-        }
-        Fork::Parent(pid) => pid,
-    };
-    drop(childs);
-    let heard = mine.receive().map_err(&failed)?;
-    process::wait_for(pid).map_err(&failed)?;
-    match heard {
-        Arrived::Message(findings, _) => Ok(findings),
-        Arrived::Gone => Err(failed(Errno::EPIPE)),
-    }
+/// What came of trying everything.
+#[must_use]
+pub enum Proof {
+    /// Every promise held.
+    Sound(Vec<Finding>),
+    /// One did not: nothing may be executed here.
+    Broken(Vec<Finding>),
 }
 
-fn attempt_all(orders: &Orders, shielded: &[Shielded]) -> Vec<Finding> {
-    let plan = &orders.plan;
-    let mut findings = Vec::new();
-    if plan.naming == Naming::Brokered
-        && let Err(failed) = landlock::restrict_naming(plan)
-    {
-        let wear = finding(Promise::Shielded, "wear the second landlock domain", Ok(()), &[]);
-        return vec![Finding { errno: failed.errno as i32, ..wear }];
-    }
-    try_filesystem(plan, &mut findings);
+/// Tries everything, in the process that will be the command.
+pub fn attempt(orders: &Orders, shielded: &[Shielded]) -> Proof {
+    let mut findings = Vec::with_capacity(MOST_SHIELDED);
+    try_filesystem(&orders.plan, &mut findings);
     try_shielded(shielded, &mut findings);
     try_network(&mut findings);
     try_identity(orders, &mut findings);
     try_syscalls(&mut findings);
-    let outside = kill(Pid::from_raw(orders.outsider), None);
-    // Without a pid namespace only a denial proves anything: one that cannot be found may just have ended.
-    let kept: &[Errno] = if plan.tier.has_namespaces() { &[Errno::EPERM, Errno::ESRCH] } else { &[Errno::EPERM] };
-    findings.push(finding(Promise::Processes, "signal the launcher", outside, kept));
-    findings
+    try_processes(orders, &mut findings);
+    if findings.iter().all(|finding| finding.held) { Proof::Sound(findings) } else { Proof::Broken(findings) }
 }
 
 fn try_filesystem(plan: &Plan, findings: &mut Vec<Finding>) {
@@ -167,6 +146,14 @@ fn try_syscalls(findings: &mut Vec<Finding>) {
     let mounted = mount(Some("none"), "/tmp", Some("tmpfs"), MsFlags::empty(), None::<&str>);
     findings.push(finding(Promise::Syscalls, "mount a filesystem", mounted, &[Errno::EPERM]));
     findings.push(finding(Promise::Syscalls, "load a bpf program", process::try_bpf(), &[Errno::EPERM]));
+}
+
+fn try_processes(orders: &Orders, findings: &mut Vec<Finding>) {
+    let outside = kill(Pid::from_raw(orders.outsider), None);
+    // Without a pid namespace only a denial proves anything: one that cannot be found may just have ended.
+    let namespaced = orders.plan.tier.has_namespaces();
+    let kept: &[Errno] = if namespaced { &[Errno::EPERM, Errno::ESRCH] } else { &[Errno::EPERM] };
+    findings.push(finding(Promise::Processes, "signal the launcher", outside, kept));
 }
 
 fn read(path: &Path) -> Result<(), Errno> {

@@ -1,4 +1,4 @@
-//! What init does once its jail stands: start the run, pass signals on, reap, and make names.
+//! What init does once its jail stands: start the run, hear its proof, pass signals on, reap, and make names.
 //!
 //! One loop over three kinds of descriptors: the launcher's channel, a signalfd for ended children, and the listeners of
 //! brokered runs. Nothing here blocks on what a command does.
@@ -15,21 +15,24 @@ use nix::unistd::Pid;
 
 use super::broker::Broker;
 use super::channel::{Arrived, Channel};
-use super::command::{Stdio, Word, become_command};
+use super::command::{Stdio, Word, Worn, become_command};
 use super::failure;
 use crate::confine::shields::Shielded;
 use crate::confine::{Failed, descriptors};
 use crate::host::Tier;
 use crate::sys::process::{self, Ended, Fork, How};
 use crate::sys::terminal;
-use crate::wire::privsep::{Command, End, FromInit, Orders, Terminal, ToInit};
+use crate::wire::privsep::{Command, End, Filters, FromInit, Orders, Terminal, ToInit};
 
 /// Init at work.
 pub struct Runs<'a> {
     launcher: &'a Channel,
     orders: Orders,
+    filters: Filters,
+    shielded: Vec<Shielded>,
     leader: Option<Pid>,
     broker: Broker,
+    proven: bool,
 }
 
 /// Whether to go on.
@@ -40,15 +43,20 @@ enum Next {
 }
 
 impl<'a> Runs<'a> {
-    /// Takes over a jail that was built and probed.
-    pub fn new(launcher: &'a Channel, orders: Orders, shielded: Vec<Shielded>) -> Runs<'a> {
-        let located = if orders.plan.sees_host_paths() { shielded } else { Vec::new() };
+    /// Takes over a jail that was built and confined.
+    pub fn new(launcher: &'a Channel, orders: Orders, filters: Filters, shielded: Vec<Shielded>) -> Runs<'a> {
+        let located = if orders.plan.sees_host_paths() { shielded.clone() } else { Vec::new() };
         let broker = Broker::new(&orders.plan, located);
-        Runs { launcher, orders, leader: None, broker }
+        Runs { launcher, orders, filters, shielded, leader: None, broker, proven: false }
     }
 
-    /// Serves until the launcher is gone.
-    pub fn serve(mut self) -> Result<(), Failed> {
+    /// Whether a run has shown that nothing gets out of this jail.
+    pub fn were_proven(&self) -> bool {
+        self.proven
+    }
+
+    /// Serves until the run is over or the launcher is gone. Whatever is left of the run dies with us.
+    pub fn serve(&mut self) -> Result<(), Failed> {
         let failed = Failed::at("serve_runs");
         let mut children = SigSet::empty();
         children.add(Signal::SIGCHLD);
@@ -61,7 +69,9 @@ impl<'a> Runs<'a> {
             }
             if dead {
                 while let Ok(Some(_)) = ended.read_signal() {}
-                self.reap()?;
+                if self.reap()? == Next::Stop {
+                    return Ok(());
+                }
             }
             if told && self.obey()? == Next::Stop {
                 return Ok(());
@@ -94,7 +104,9 @@ impl<'a> Runs<'a> {
                 Err(failed) => self.tell(&FromInit::Failed(failure(failed)))?,
             },
             Arrived::Message(ToInit::Signal(number), _) => self.signal(number),
-            Arrived::Message(ToInit::Orders(_), _) => return Err(Failed::at("obey")(Errno::EPROTO)),
+            Arrived::Message(ToInit::Orders(_) | ToInit::Confine(_), _) => {
+                return Err(Failed::at("obey")(Errno::EPROTO));
+            }
         }
         Ok(Next::Continue)
     }
@@ -108,7 +120,8 @@ impl<'a> Runs<'a> {
         let pid = match process::fork().map_err(Failed::at("fork"))? {
             Fork::Child => {
                 drop(mine);
-                become_command(command, &self.orders.plan, &self.orders.broker, stdio, &childs)
+                let worn = Worn { orders: &self.orders, brokered: &self.filters.brokered, shielded: &self.shielded };
+                become_command(command, worn, stdio, &childs)
             }
             Fork::Parent(pid) => pid,
         };
@@ -128,7 +141,15 @@ impl<'a> Runs<'a> {
         loop {
             match process.receive().map_err(Failed::at("hear_out"))? {
                 Arrived::Gone => return Ok(()),
-                Arrived::Message(Word::Listener, mut listener) => self.broker.listen(listener.pop()),
+                Arrived::Message(Word::Proven(findings), mut listener) => {
+                    self.proven = true;
+                    self.broker.listen(listener.pop());
+                    self.tell(&FromInit::Proven(findings))?;
+                }
+                Arrived::Message(Word::Broken(findings), _) => {
+                    self.forget_leader()?;
+                    return self.tell(&FromInit::Proven(findings));
+                }
                 Arrived::Message(Word::NotExecuted(errno), _) => {
                     let ended = self.forget_leader()?;
                     return self.report(End::NotExecuted(errno), ended);
@@ -174,7 +195,8 @@ impl<'a> Runs<'a> {
         let _ = kill(target, signal);
     }
 
-    fn reap(&mut self) -> Result<(), Failed> {
+    fn reap(&mut self) -> Result<Next, Failed> {
+        let mut next = Next::Continue;
         while let Ok(Some(ended)) = process::reap(None) {
             if Some(ended.pid) == self.leader {
                 self.leader = None;
@@ -183,9 +205,10 @@ impl<'a> Runs<'a> {
                     How::Signalled(signal) => End::Signalled(signal),
                 };
                 self.report(end, Some(ended))?;
+                next = Next::Stop;
             }
         }
-        Ok(())
+        Ok(next)
     }
 
     fn report(&mut self, end: End, ended: Option<Ended>) -> Result<(), Failed> {

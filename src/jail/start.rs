@@ -3,36 +3,37 @@
 //! Each step may refuse (we say no) or fail (our fault); either way nothing was executed, and dropping what was made so
 //! far takes it away again.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Instant;
 
 use nix::errno::Errno;
 
-use super::channel::{Arrived, Channel};
+use super::ahead::{Ahead, Setting};
+use super::channel::Channel;
+use super::init::HeadStart;
 use super::opening::Jail;
 use super::stdio::{self, Given};
 use super::trees::Trees;
-use super::watch::Running;
+use super::watch::{Over, Running};
 use super::workspace::{self, Workspace};
-use super::{accounts, environment, survey};
+use super::{environment, survey};
 use crate::confine::{Failed, Ids};
-use crate::host::{Controllers, HostFacts, Tier};
-use crate::plan::built_in;
+use crate::host::{HostFacts, Tier};
 use crate::plan::compile::{Refused, TierPolicies, compile, own_set};
 use crate::plan::digest::digest;
-use crate::plan::filter::{self, Otherwise, Program};
+use crate::plan::filter::{self, Otherwise};
 use crate::plan::request::{Caller, Request};
-use crate::plan::{Identity, Plan, Shield};
+use crate::plan::{self, built_in};
+use crate::plan::{Identity, Plan, Shield, View};
 use crate::policy::library::Library;
-use crate::policy::syscalls::merge;
+use crate::policy::syscalls::{SyscallPolicy, merge};
 use crate::profile::Profile;
 use crate::profile::load::Sources;
 use crate::profile::promise::Promise;
 use crate::profile::resolve::resolve;
-use crate::wire::privsep::{
-    Command, Ended, Failure, Finding, FromInit, FromLauncher, Orders, RunRequest, Started, ToInit,
-};
+use crate::wire::privsep::{Command, Failure, Filters, Finding, FromInit, FromLauncher, Orders, RunRequest, Started};
 
 /// Why there is no run.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ pub enum NotStarted {
     /// A step in the jail did not work.
     ByInit(Failure),
     /// The command could not be executed, and that is the whole of the run.
-    Ended(Box<Ended>),
+    Ended(Box<Over>),
 }
 
 impl From<Refused> for NotStarted {
@@ -60,35 +61,38 @@ impl From<Failed> for NotStarted {
 }
 
 /// Starts a run and tells the supervisor so.
-pub fn start(supervisor: &Channel, request: &RunRequest, descriptors: Vec<OwnedFd>) -> Result<Running, NotStarted> {
+pub fn start(
+    supervisor: &Channel,
+    request: &RunRequest,
+    descriptors: Vec<OwnedFd>,
+    ahead: Ahead,
+) -> Result<Running, NotStarted> {
     let began = Instant::now();
-    let own = accounts::own_ids();
-    let caller = accounts::this_caller();
     let given = Given::new(descriptors)?;
-    let tier = choose_tier(request.tier, own)?;
-    let controllers = survey::controllers();
-    let mut jail = Jail::begin(tier, own, &controllers)?;
-    let ids = choose_ids(tier, own, jail.init.as_raw());
-    let prepared = prepare(request, Setting { caller: caller.clone(), own, ids, tier, controllers })?;
-    jail.group.apply(&prepared.plan.limits)?;
+    refuse_malformed(request)?;
+    let tier = choose_tier(request.tier, &ahead.setting)?;
+    let (setting, jail) = ahead.into_jail(tier)?;
+    let (mut jail, prepared) = settle(request, &setting, jail)?;
     let private = if tier == Tier::Bare { jail.make_private()?.to_string_lossy().into_owned() } else { String::new() };
+    order(&jail, &prepared, &private)?;
+    // From here on init builds the view, and all this happens beside it.
+    jail.group.apply(&prepared.plan.limits)?;
+    jail.confine(make_filters(&prepared)?)?;
     let command = make_command(request, &prepared.plan, &private)?;
     let stdio = stdio::choose(&given, request.terminal, &prepared.plan, tier)?;
-    order(&jail, &prepared, &caller, ids, &private)?;
-    match jail.channel.send(&ToInit::Start(Box::new(command)), &stdio.for_init()) {
-        // It could not build the jail and is gone; why, is the next thing we hear.
-        Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => {}
-        Err(errno) => return Err(Failed::at("send_start")(errno).into()),
-    }
+    let membership = await_membership(&jail)?;
+    jail.start(command, &stdio.for_init())?;
     let running = Running { jail, deadline: prepared.plan.limits.wall_ms, began };
-    await_running(supervisor, running, prepared, &stdio)
+    await_running(supervisor, running, prepared, membership, &stdio)
 }
 
 /// What is known before the jail is told anything.
 struct Prepared {
     plan: Plan,
-    filter: Program,
-    broker: Program,
+    // What of the view is left to do after the head start.
+    remainder: View,
+    ids: Ids,
+    library: Library,
     trees: Trees,
     // Held open until the jail stands: what was judged is what is mounted.
     workspace: Workspace,
@@ -102,45 +106,55 @@ struct Decided {
     workspace: Workspace,
 }
 
-/// What a request is decided on.
-struct Setting {
-    caller: Caller,
-    own: Ids,
-    // The command's.
-    ids: Ids,
-    tier: Tier,
-    controllers: Controllers,
-}
-
 /// Decides as a run would, for somebody who wants to know and runs nothing.
 pub fn foresee(request: &RunRequest) -> Result<Plan, NotStarted> {
-    let own = accounts::own_ids();
-    let tier = choose_tier(request.tier, own)?;
-    let ids = choose_ids(tier, own, nix::unistd::getpid().as_raw());
-    let setting = Setting { caller: accounts::this_caller(), own, ids, tier, controllers: survey::controllers() };
-    decide(request, setting).map(|decided| decided.plan)
+    let setting = Setting::of_this_process();
+    let tier = choose_tier(request.tier, &setting)?;
+    let ids = choose_ids(tier, setting.own, nix::unistd::getpid().as_raw());
+    decide(request, &setting, tier, ids).map(|decided| decided.plan)
 }
 
-fn prepare(request: &RunRequest, setting: Setting) -> Result<Prepared, NotStarted> {
-    refuse_malformed(request)?;
-    let Decided { plan, trees, library, workspace } = decide(request, setting)?;
-    let filter = make_filter(&plan)?;
-    let broker = make_broker(&plan, &library)?;
-    Ok(Prepared { plan, filter, broker, trees, workspace })
+/// What is to happen, and the jail for it: the one that was begun, unless the plan does not fit its head start.
+fn settle(request: &RunRequest, setting: &Setting, jail: Jail) -> Result<(Jail, Prepared), NotStarted> {
+    let tier = jail.birth.tier;
+    let prepared = prepare(request, setting, &jail)?;
+    if jail.birth.head_start == HeadStart::None {
+        return Ok((jail, prepared));
+    }
+    if let Some(remainder) = plan::ahead::remainder(&prepared.plan.view) {
+        return Ok((jail, Prepared { remainder, ..prepared }));
+    }
+    // Its groups have the name that the next one's will have.
+    drop(jail);
+    let jail = setting.begin(tier, HeadStart::None)?;
+    // Decided anew: in the root tier the command's uid is the jail's own.
+    let prepared = prepare(request, setting, &jail)?;
+    Ok((jail, prepared))
 }
 
-fn decide(request: &RunRequest, setting: Setting) -> Result<Decided, NotStarted> {
-    let Setting { caller, own, ids, tier, controllers } = setting;
-    let sources = sources(own, &caller);
+fn prepare(request: &RunRequest, setting: &Setting, jail: &Jail) -> Result<Prepared, NotStarted> {
+    let tier = jail.birth.tier;
+    let ids = choose_ids(tier, setting.own, jail.init.as_raw());
+    let Decided { plan, trees, library, workspace } = decide(request, setting, tier, ids)?;
+    let ids = match plan.identity {
+        Identity::Caller(owner) => Ids { uid: owner.uid, gid: owner.gid },
+        Identity::ThrowAway { .. } | Identity::Mapped(_) => ids,
+    };
+    Ok(Prepared { remainder: plan.view.clone(), plan, ids, library, trees, workspace })
+}
+
+fn decide(request: &RunRequest, setting: &Setting, tier: Tier, ids: Ids) -> Result<Decided, NotStarted> {
+    let Setting { caller, own, controllers, .. } = setting;
+    let sources = sources(*own, caller);
     let library = sources.library();
     let profile = load_profile(&request.profile, &sources, &library)?;
     let cwd = request.cwd.as_deref().map(workspace::path_of);
-    let workspace = workspace::open(&workspace::path_of(&request.workspace), cwd.as_deref(), &caller, own)?;
+    let workspace = workspace::open(&workspace::path_of(&request.workspace), cwd.as_deref(), caller, *own)?;
     let mut trees = Trees::new(ids);
     let idmapped = tier != Tier::Root || trees.add_workspace(&workspace, &profile)?;
-    let facts = survey::facts(tier, controllers, idmapped);
-    let plan = make_plan(&profile, request, &caller, &workspace, &facts, &library)?;
-    trees.add_owned(&plan, &caller, own)?;
+    let facts = survey::facts(tier, controllers.clone(), idmapped);
+    let plan = make_plan(&profile, request, caller, &workspace, &facts, &library)?;
+    trees.add_owned(&plan, caller, *own)?;
     Ok(Decided { plan, trees, library, workspace })
 }
 
@@ -151,12 +165,12 @@ pub fn sources(own: Ids, caller: &Caller) -> Sources {
 }
 
 /// The tier that was asked for, if it can be had, or the best.
-pub fn choose_tier(asked: Option<Tier>, own: Ids) -> Result<Tier, Refused> {
-    let best = survey::best_tier(own);
+fn choose_tier(asked: Option<Tier>, setting: &Setting) -> Result<Tier, Refused> {
+    let best = setting.best;
     let Some(asked) = asked else { return Ok(best) };
     let there = match asked {
         Tier::Bare => true,
-        Tier::User => best == Tier::User || survey::user_namespaces_work(own).is_ok(),
+        Tier::User => best == Tier::User || survey::user_namespaces_work(setting.own).is_ok(),
         Tier::Root => best == Tier::Root,
     };
     if there {
@@ -228,16 +242,19 @@ fn policy_refused(name: &str, error: String) -> Refused {
     Refused { code: "policy_unusable", message: format!("cannot use policy `{name}`: {error}"), remedy: None }
 }
 
-fn make_filter(plan: &Plan) -> Result<Program, Refused> {
-    filter::compile(&plan.syscalls, Otherwise::Deny).map_err(|error| policy_refused(&plan.profile, error.to_string()))
-}
-
-fn make_broker(plan: &Plan, library: &Library) -> Result<Program, Refused> {
-    let mut policy = own_set("broker", library)?;
+fn make_filters(prepared: &Prepared) -> Result<Filters, Refused> {
+    let Prepared { plan, library, .. } = prepared;
+    let mut asking = own_set("broker", library)?;
     if plan.tier == Tier::Bare {
-        policy = merge(vec![policy, own_set("broker-bare", library)?]);
+        asking = merge(vec![asking, own_set("broker-bare", library)?]);
     }
-    filter::compile(&policy, Otherwise::Allow).map_err(|error| policy_refused("broker", error.to_string()))
+    let compile = |policy: &SyscallPolicy, otherwise, name: &str| {
+        filter::compile(policy, otherwise).map_err(|error| policy_refused(name, error.to_string()))
+    };
+    Ok(Filters {
+        all: compile(&plan.syscalls, Otherwise::Deny, &plan.profile)?,
+        brokered: compile(&asking, Otherwise::Allow, "broker")?,
+    })
 }
 
 fn make_command(request: &RunRequest, plan: &Plan, private: &str) -> Result<Command, Refused> {
@@ -254,59 +271,84 @@ fn path_bytes(path: &std::path::Path) -> Vec<u8> {
     std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()).to_vec()
 }
 
-/// The plan without what init has no use for: rules that are in the filter by now, and reasons for people.
-fn for_init(plan: &Plan) -> Plan {
-    let lean = Plan {
-        syscalls: Default::default(),
-        promises: Default::default(),
-        environment: Default::default(),
-        ..plan.clone()
+/// The plan without what init has no use for: what stands already, rules that are in the filter, and reasons for people.
+fn for_init(prepared: &Prepared) -> Plan {
+    let plan = &prepared.plan;
+    let without_reason = |shield: &Shield| Shield {
+        pattern: shield.pattern.clone(),
+        effect: shield.effect,
+        why: String::new(),
+        from: String::new(),
     };
-    let without_reason = |shield: Shield| Shield { why: String::new(), from: String::new(), ..shield };
-    Plan { shields: lean.shields.into_iter().map(without_reason).collect(), ..lean }
+    Plan {
+        profile: plan.profile.clone(),
+        sources: Vec::new(),
+        tier: plan.tier,
+        view: prepared.remainder.clone(),
+        landlock: plan.landlock.clone(),
+        shields: plan.shields.iter().map(without_reason).collect(),
+        naming: plan.naming,
+        identity: plan.identity,
+        syscalls: SyscallPolicy::default(),
+        limits: plan.limits.clone(),
+        environment: BTreeMap::new(),
+        pass: Vec::new(),
+        workspace: plan.workspace.clone(),
+        cwd: plan.cwd.clone(),
+        promises: BTreeMap::new(),
+    }
 }
 
-fn order(jail: &Jail, prepared: &Prepared, caller: &Caller, ids: Ids, private: &str) -> Result<(), Failed> {
-    let mut plan = for_init(&prepared.plan);
+fn order(jail: &Jail, prepared: &Prepared, private: &str) -> Result<(), Failed> {
+    let mut plan = for_init(prepared);
     if plan.tier == Tier::Bare {
         let place = |path: PathBuf| PathBuf::from(path.to_string_lossy().replace("{private}", private));
         plan.landlock.rules = plan.landlock.rules.into_iter().map(|(path, rights)| (place(path), rights)).collect();
     }
-    let ids = match plan.identity {
-        Identity::Caller(owner) => Ids { uid: owner.uid, gid: owner.gid },
-        Identity::ThrowAway { .. } | Identity::Mapped(_) => ids,
-    };
     let (paths, trees) = prepared.trees.listed();
     let orders = Orders {
         plan,
-        filter: prepared.filter.clone(),
-        broker: prepared.broker.clone(),
-        uid: ids.uid,
-        gid: ids.gid,
-        caller: (caller.uid, caller.gid),
+        uid: prepared.ids.uid,
+        gid: prepared.ids.gid,
         trees: paths,
-        join: jail.group.join_files(),
         judged: prepared.workspace.identity,
         outsider: nix::unistd::getpid().as_raw(),
     };
     jail.order(orders, &trees)
 }
 
+/// Waits until init has joined its groups, and reads back whether it did: from inside nobody could tell.
+fn await_membership(jail: &Jail) -> Result<Option<Finding>, NotStarted> {
+    match jail.hear()? {
+        (FromInit::Joined, _) => {}
+        (FromInit::Failed(failure), _) => return Err(NotStarted::ByInit(failure)),
+        _ => return Err(Failed::at("await_membership")(Errno::EPROTO).into()),
+    }
+    let Some(held) = jail.group.holds(jail.init.as_raw()) else { return Ok(None) };
+    let errno = if held { Errno::ENOENT as i32 } else { 0 };
+    let finding =
+        Finding { promise: Promise::Limits, tried: "find init outside its control groups".into(), errno, held };
+    refuse_unsound(std::slice::from_ref(&finding))?;
+    Ok(Some(finding))
+}
+
 fn await_running(
     supervisor: &Channel,
     running: Running,
     prepared: Prepared,
+    membership: Option<Finding>,
     stdio: &stdio::Chosen<'_>,
 ) -> Result<Running, NotStarted> {
-    let mut findings = match hear(&running)? {
-        (FromInit::Ready(findings), _) => findings,
+    let mut findings = match running.jail.hear()? {
+        (FromInit::Proven(findings), _) => findings,
         (FromInit::Failed(failure), _) => return Err(NotStarted::ByInit(failure)),
-        _ => return Err(Failed::at("await_ready")(Errno::EPROTO).into()),
+        _ => return Err(Failed::at("await_proof")(Errno::EPROTO).into()),
     };
-    findings.extend(read_back(&running.jail));
+    // The process that found otherwise has ended itself; this is to say why.
     refuse_unsound(&findings)?;
+    findings.extend(membership);
     let started = describe(&prepared.plan, &findings, stdio.relayed);
-    let (heard, master) = hear(&running)?;
+    let (heard, master) = running.jail.hear()?;
     let tell = |master: &[BorrowedFd<'_>]| {
         supervisor.send(&FromLauncher::Started(Box::new(started)), master).map_err(Failed::at("send_started"))
     };
@@ -321,15 +363,8 @@ fn await_running(
             tell(&[])?;
             Err(NotStarted::Ended(Box::new(super::watch::ended(running, ended, None)?)))
         }
-        FromInit::Ready(_) => Err(Failed::at("await_running")(Errno::EPROTO).into()),
+        FromInit::Proven(_) | FromInit::Joined => Err(Failed::at("await_running")(Errno::EPROTO).into()),
     }
-}
-
-/// Init said that it joined its groups; the groups say whether it did. From inside nobody could tell.
-fn read_back(jail: &Jail) -> Option<Finding> {
-    let held = jail.group.holds(jail.init.as_raw())?;
-    let errno = if held { Errno::ENOENT as i32 } else { 0 };
-    Some(Finding { promise: Promise::Limits, tried: "find init outside its control groups".into(), errno, held })
 }
 
 /// What the supervisor is told of a run that starts.
@@ -347,15 +382,6 @@ fn describe(plan: &Plan, findings: &[Finding], relayed: [bool; 3]) -> Started {
         output: plan.limits.output,
         wall_ms: plan.limits.wall_ms,
         relayed,
-    }
-}
-
-fn hear(running: &Running) -> Result<(FromInit, Vec<OwnedFd>), Failed> {
-    match running.jail.channel.receive().map_err(Failed::at("hear_init"))? {
-        Arrived::Message(message, descriptors) => Ok((message, descriptors)),
-        Arrived::Gone => {
-            Err(Failed { step: "hear_init", errno: Errno::EPIPE, what: Some("the jail's init ended".into()) })
-        }
     }
 }
 

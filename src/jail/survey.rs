@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use caps::{CapSet, Capability};
-use nix::unistd::{AccessFlags, access, geteuid};
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::unistd::{AccessFlags, Pid, access, geteuid};
 
 use crate::confine::identity::map_into_user_namespace;
 use crate::confine::{Failed, Ids};
@@ -58,8 +59,15 @@ pub fn facts(tier: Tier, controllers: Controllers, idmapped: bool) -> HostFacts 
         seccomp_notify: seccomp::notifications_work(),
         controllers,
         idmapped_mounts: idmapped,
-        cpus: std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
+        cpus: processors(),
     }
+}
+
+/// How many processors we may use.
+fn processors() -> u32 {
+    let Ok(set) = sched_getaffinity(Pid::from_raw(0)) else { return 1 };
+    let usable = (0..CpuSet::count()).filter(|number| set.is_set(*number).unwrap_or(false)).count();
+    u32::try_from(usable).unwrap_or(u32::MAX)
 }
 
 /// Which controllers we may make groups in.

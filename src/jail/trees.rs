@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
-use super::idmap;
+use super::idmap::Translation;
 use super::workspace::Workspace;
 use crate::confine::mounts::{Opener, attributes, open_host};
 use crate::confine::{Failed, Ids};
@@ -20,7 +20,7 @@ use crate::sys::mounts::{self, Depth};
 /// The trees of one jail, and the translations they share.
 pub struct Trees {
     ids: Ids,
-    maps: Vec<(Owner, OwnedFd)>,
+    maps: Vec<(Owner, Translation)>,
     workspace: Option<OwnedFd>,
     listed: Vec<(PathBuf, OwnedFd)>,
 }
@@ -88,7 +88,7 @@ impl Trees {
         let index = match found {
             Some(index) => index,
             None => {
-                self.maps.push((owner, idmap::create(owner, self.ids)?));
+                self.maps.push((owner, Translation::new(owner, self.ids)?));
                 self.maps.len() - 1
             }
         };

@@ -32,6 +32,15 @@ pub struct Running {
     pub began: Instant,
 }
 
+/// A run whose command has ended, and the jail that is to be closed.
+#[derive(Debug)]
+pub struct Over {
+    /// How it ended.
+    pub ended: Ended,
+    /// Where.
+    pub jail: Jail,
+}
+
 /// Whose turn it is.
 enum Turn {
     Supervisor,
@@ -39,8 +48,8 @@ enum Turn {
     Time,
 }
 
-/// Watches until the run is over and everything of it is gone.
-pub fn watch(supervisor: &Channel, running: Running) -> Result<Ended, Failed> {
+/// Watches until the run is over.
+pub fn watch(supervisor: &Channel, running: Running) -> Result<Over, Failed> {
     let mut until = running.deadline.and_then(|wall| running.began.checked_add(Duration::from_millis(wall)));
     let mut cause = None;
     loop {
@@ -101,7 +110,7 @@ fn tell(jail: &Jail, number: i32) -> Result<(), Failed> {
     }
 }
 
-fn killed(running: Running, cause: Cause) -> Result<Ended, Failed> {
+fn killed(running: Running, cause: Cause) -> Result<Over, Failed> {
     let last = FromInit::Ended {
         end: End::Signalled(libc::SIGKILL),
         user_us: 0,
@@ -112,14 +121,14 @@ fn killed(running: Running, cause: Cause) -> Result<Ended, Failed> {
     ended(running, last, Some(cause))
 }
 
-/// Closes the jail and sums up.
-pub fn ended(running: Running, last: FromInit, cause: Option<Cause>) -> Result<Ended, Failed> {
+/// Sums up. What is left in the jail ends when it is closed.
+pub fn ended(running: Running, last: FromInit, cause: Option<Cause>) -> Result<Over, Failed> {
     let FromInit::Ended { end, user_us, system_us, peak_memory, denials } = last else {
         return Err(Failed::at("ended")(Errno::EPROTO));
     };
     let wall_us = u64::try_from(running.began.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let counted = running.jail.close()?;
-    Ok(Ended {
+    let counted = running.jail.group.read();
+    let ended = Ended {
         end,
         cause: cause.filter(|_| !counted.out_of_memory),
         out_of_memory: counted.out_of_memory,
@@ -131,5 +140,6 @@ pub fn ended(running: Running, last: FromInit, cause: Option<Cause>) -> Result<E
             peak_processes: counted.peak_processes,
         },
         denials,
-    })
+    };
+    Ok(Over { ended, jail: running.jail })
 }

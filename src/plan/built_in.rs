@@ -1,23 +1,42 @@
-//! The built-in profiles, resolved when this program was built.
+//! The built-in profiles and system call sets, resolved when this program was built.
 //!
 //! Reading TOML is the largest part of what a short run costs, and the built-in texts cannot change any more. They are
 //! used only where no directory of the host could say anything else; `tests/shipped.rs` holds them against the texts.
 
+use crate::policy::library::Library;
+use crate::policy::syscalls::SyscallPolicy;
 use crate::profile::Profile;
 use crate::profile::load::Sources;
 
 macro_rules! resolved {
-    ($($name:literal),+ $(,)?) => { &[$(($name, include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".profile")))),+] };
+    ($kind:literal: $($name:literal),+ $(,)?) => {
+        &[$(($name, include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".", $kind)))),+]
+    };
 }
 
-const RESOLVED: &[(&str, &[u8])] = resolved!("base", "offline", "readonly", "skill-test", "trusted", "untrusted");
+const PROFILES: &[(&str, &[u8])] =
+    resolved!("profile": "base", "offline", "readonly", "skill-test", "trusted", "untrusted");
+
+/// Those that [`super::compile`] and the launcher name; the others are in the profiles already.
+const SETS: &[(&str, &[u8])] = resolved!(
+    "syscalls": "bare", "bare-direct", "broker", "broker-bare", "brokered", "direct", "loopback", "namespaced",
+);
 
 /// The built-in profile `name`, if `sources` has no directory that could hold another of that name or other sets.
 pub fn profile(name: &str, sources: &Sources) -> Option<Profile> {
     if !sources.dirs.is_empty() {
         return None;
     }
-    let (_, bytes) = RESOLVED.iter().find(|(known, _)| *known == name)?;
+    let (_, bytes) = PROFILES.iter().find(|(known, _)| *known == name)?;
     // What does not decode is read from its text instead.
+    postcard::from_bytes(bytes).ok()
+}
+
+/// The built-in system call set `name`, if `library` could not hold another of that name.
+pub fn syscalls(name: &str, library: &Library) -> Option<SyscallPolicy> {
+    if !library.is_built_in() {
+        return None;
+    }
+    let (_, bytes) = SETS.iter().find(|(known, _)| *known == name)?;
     postcard::from_bytes(bytes).ok()
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::built_in;
 use super::paths::Paths;
 use super::request::Request;
 use super::shield;
@@ -79,6 +80,9 @@ impl TierPolicies {
 
 /// A system call set that we name ourselves: only root may have replaced it.
 pub fn own_set(name: &str, library: &Library) -> Result<SyscallPolicy, Refused> {
+    if let Some(set) = built_in::syscalls(name, library) {
+        return Ok(set);
+    }
     library.syscalls(name, Authority::Root).map_err(|error| {
         let error = ProfileError::Set { set: name.to_owned(), error: Box::new(error) };
         Refused { code: "policy_unusable", message: error.to_string(), remedy: error.hint() }

@@ -12,6 +12,7 @@ use crate::host::{Controllers, Tier};
 use crate::policy::syscalls::SyscallPolicy;
 use crate::profile::promise::Promise;
 
+pub mod ahead;
 pub mod built_in;
 pub mod compile;
 pub mod digest;

@@ -35,6 +35,27 @@ const MASKED: [&str; 7] = [
     "/proc/modules",
 ];
 
+/// Names that programs expect, and what they lead to.
+const LINKS: [(&str, &str); 6] = [
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/ptmx", "pts/ptmx"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/var/tmp", "../tmp"),
+];
+
+/// Files of our own that say the same in every jail.
+const FILES: [(&str, &str); 4] = [
+    ("/etc/hosts", "127.0.0.1 localhost clawjail\n::1 localhost ip6-localhost\n"),
+    ("/etc/hostname", "clawjail\n"),
+    ("/etc/resolv.conf", "# no network in this jail\n"),
+    (
+        MARKER,
+        "This is the inside of a clawjail. Nothing grants this file: if you can read it, confinement is broken.\n",
+    ),
+];
+
 /// Files of the host's /proc that the bare tier may read: machine facts, no processes.
 const MACHINE_FACTS: [&str; 8] = [
     "/proc/cpuinfo",
@@ -61,9 +82,10 @@ pub fn build(profile: &Profile, request: &Request, host: &HostFacts, paths: &Pat
         return (View { entries }, rules);
     }
     drop_covered(&mut entries);
-    add_system(&mut entries, &mut rules);
+    entries.extend(fixed());
+    add_system_rules(&mut rules);
     add_private(profile, paths, &mut entries, &mut rules);
-    add_files(paths, &mut entries);
+    add_accounts(paths, &mut entries);
     // Whatever stands in the view's /etc was named by the profile or written by us: one rule for all of it.
     add(&mut rules, "/etc", Rights::READ);
     drop_implied(&mut rules);
@@ -116,7 +138,7 @@ fn host_path(grant: &Grant, path: &Path, request: &Request) -> HostPath {
 }
 
 /// A path below another that grants as much needs no mount of its own.
-fn drop_covered(entries: &mut BTreeMap<PathBuf, Entry>) {
+pub fn drop_covered(entries: &mut BTreeMap<PathBuf, Entry>) {
     let all: Vec<(PathBuf, HostPath)> = entries
         .iter()
         .filter_map(|(path, entry)| match entry {
@@ -146,32 +168,28 @@ fn drop_implied(rules: &mut Rules) {
     });
 }
 
-fn add_system(entries: &mut BTreeMap<PathBuf, Entry>, rules: &mut Rules) {
+/// What stands in every view, whatever the profile and the request say.
+pub fn fixed() -> BTreeMap<PathBuf, Entry> {
+    let mut entries = BTreeMap::from([
+        (PathBuf::from("/proc"), Entry::Proc),
+        ("/dev".into(), Entry::Directory),
+        ("/dev/pts".into(), Entry::Terminals),
+        ("/run".into(), Entry::Directory),
+    ]);
+    entries.extend(MASKED.map(|path| (path.into(), Entry::Masked)));
+    entries.extend(DEVICES.map(|name| (Path::new("/dev").join(name), Entry::Device)));
+    entries.extend(LINKS.map(|(path, target)| (path.into(), Entry::Link { target: target.into() })));
+    entries.extend(FILES.map(|(path, content)| (path.into(), Entry::File { content: content.into() })));
+    entries
+}
+
+fn add_system_rules(rules: &mut Rules) {
     add(rules, "/", Rights::LIST);
-    entries.insert("/proc".into(), Entry::Proc);
     add(rules, "/proc", Rights::READ);
-    for path in MASKED {
-        entries.insert(path.into(), Entry::Masked);
-    }
-    entries.insert("/dev".into(), Entry::Directory);
     for name in DEVICES {
-        let path = Path::new("/dev").join(name);
-        add(rules, &path, Rights::DEVICE);
-        entries.insert(path, Entry::Device);
+        add(rules, Path::new("/dev").join(name), Rights::DEVICE);
     }
-    entries.insert("/dev/pts".into(), Entry::Terminals);
     add(rules, "/dev/pts", Rights::DEVICE);
-    for (path, target) in [
-        ("/dev/fd", "/proc/self/fd"),
-        ("/dev/ptmx", "pts/ptmx"),
-        ("/dev/stderr", "/proc/self/fd/2"),
-        ("/dev/stdin", "/proc/self/fd/0"),
-        ("/dev/stdout", "/proc/self/fd/1"),
-        ("/var/tmp", "../tmp"),
-    ] {
-        entries.insert(path.into(), Entry::Link { target: target.into() });
-    }
-    entries.insert("/run".into(), Entry::Directory);
 }
 
 fn add_private(profile: &Profile, paths: &Paths, entries: &mut BTreeMap<PathBuf, Entry>, rules: &mut Rules) {
@@ -187,28 +205,15 @@ fn add_private(profile: &Profile, paths: &Paths, entries: &mut BTreeMap<PathBuf,
     }
 }
 
-fn add_files(paths: &Paths, entries: &mut BTreeMap<PathBuf, Entry>) {
+/// Who the command is, as programs ask for it.
+fn add_accounts(paths: &Paths, entries: &mut BTreeMap<PathBuf, Entry>) {
     let home = paths.home.display();
-    let files = [
-        (
-            "/etc/passwd",
-            format!(
-                "root:x:0:0:root:/root:/usr/sbin/nologin\nagent:x:{{uid}}:{{gid}}:agent:{home}:/bin/bash\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"
-            ),
-        ),
-        ("/etc/group", "root:x:0:\nagent:x:{gid}:\ntty:x:5:\nnogroup:x:65534:\n".to_owned()),
-        ("/etc/hosts", "127.0.0.1 localhost clawjail\n::1 localhost ip6-localhost\n".to_owned()),
-        ("/etc/hostname", "clawjail\n".to_owned()),
-        ("/etc/resolv.conf", "# no network in this jail\n".to_owned()),
-        (
-            MARKER,
-            "This is the inside of a clawjail. Nothing grants this file: if you can read it, confinement is broken.\n"
-                .to_owned(),
-        ),
-    ];
-    for (path, content) in files {
-        entries.insert(path.into(), Entry::File { content });
-    }
+    let passwd = format!(
+        "root:x:0:0:root:/root:/usr/sbin/nologin\nagent:x:{{uid}}:{{gid}}:agent:{home}:/bin/bash\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"
+    );
+    entries.insert("/etc/passwd".into(), Entry::File { content: passwd });
+    let group = "root:x:0:\nagent:x:{gid}:\ntty:x:5:\nnogroup:x:65534:\n".to_owned();
+    entries.insert("/etc/group".into(), Entry::File { content: group });
 }
 
 fn add_bare_places(rules: &mut Rules) {

@@ -56,6 +56,9 @@ pub trait Shelf {
 
     /// The names of all sets of a kind.
     fn names(&self, kind: SetKind, authority: Authority) -> Vec<String>;
+
+    /// Whether it can hold none at all.
+    fn is_empty(&self) -> bool;
 }
 
 /// A shelf with nothing on it.
@@ -68,6 +71,10 @@ impl Shelf for EmptyShelf {
 
     fn names(&self, _: SetKind, _: Authority) -> Vec<String> {
         Vec::new()
+    }
+
+    fn is_empty(&self) -> bool {
+        true
     }
 }
 
@@ -168,6 +175,11 @@ impl Library {
     /// What stands on `shelf`, then what is built in.
     pub fn with(shelf: impl Shelf + 'static) -> Self {
         Self { shelf: Box::new(shelf) }
+    }
+
+    /// Whether nothing but what is built in can be found here.
+    pub fn is_built_in(&self) -> bool {
+        self.shelf.is_empty()
     }
 
     /// The path set `name`, for a text that `authority` vouches for.

@@ -179,6 +179,10 @@ impl Shelf for Sources {
     fn names(&self, kind: SetKind, authority: Authority) -> Vec<String> {
         self.names_below(&format!("policies/{}", kind.directory()), authority)
     }
+
+    fn is_empty(&self) -> bool {
+        self.dirs.is_empty()
+    }
 }
 
 /// Every profile that can be asked for, sorted by name.

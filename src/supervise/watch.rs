@@ -8,6 +8,7 @@
 
 use std::io::{stderr, stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -48,7 +49,11 @@ pub fn ask(launcher: &Channel, request: &RunRequest) -> std::io::Result<Pipes> {
 }
 
 /// Attends to what was asked for until it is over.
-pub async fn attend(launcher: &AsyncFd<Channel>, terminal: Terminal, pipes: Pipes) -> std::io::Result<(Seen, Output)> {
+pub async fn attend(
+    launcher: &AsyncFd<Rc<Channel>>,
+    terminal: Terminal,
+    pipes: Pipes,
+) -> std::io::Result<(Seen, Output)> {
     let mut signals = Signals::listen()?;
     let (started, master) = match hear(launcher).await? {
         Some((FromLauncher::Started(started), mut descriptors)) => (started, descriptors.pop()),
@@ -95,7 +100,7 @@ fn observed(seen: &Seen) -> bool {
 
 /// Passes signals on until the launcher says how it ended.
 async fn until_over(
-    launcher: &AsyncFd<Channel>,
+    launcher: &AsyncFd<Rc<Channel>>,
     signals: &mut Signals,
     master: Option<&OwnedFd>,
     started: Box<Started>,
@@ -131,7 +136,7 @@ fn follow_size(master: BorrowedFd<'_>) {
     }
 }
 
-async fn hear(launcher: &AsyncFd<Channel>) -> std::io::Result<Option<(FromLauncher, Vec<OwnedFd>)>> {
+async fn hear(launcher: &AsyncFd<Rc<Channel>>) -> std::io::Result<Option<(FromLauncher, Vec<OwnedFd>)>> {
     loop {
         let mut ready = launcher.ready(Interest::READABLE).await?;
         match ready.get_inner().receive() {
@@ -155,25 +160,19 @@ fn not_started(message: FromLauncher) -> Seen {
 
 /// A step that did not work while the command ran: something was executed, and it is over.
 fn cut_short(failure: &Failure) -> Reason {
-    let Reason { code, remedy, .. } = reason(failure);
-    let on = failure.what.as_ref().map_or(String::new(), |what| format!(" on `{what}`"));
-    let errno = Errno::from_raw(failure.errno).desc();
-    let message = format!("the run was ended at step `{}`{on}: {errno}", failure.step);
-    Reason { code, message, remedy }
+    let message = format!("the run was ended at {}", what_failed(failure));
+    Reason { message, ..reason(failure) }
 }
 
 fn reason(failure: &Failure) -> Reason {
+    let message = format!("cannot confine the command at {} (nothing was executed)", what_failed(failure));
+    Reason { code: format!("failed.{}", failure.step), message, remedy: None }
+}
+
+/// The step, on what, and the kernel's word for it.
+pub fn what_failed(failure: &Failure) -> String {
     let on = failure.what.as_ref().map_or(String::new(), |what| format!(" on `{what}`"));
-    let errno = Errno::from_raw(failure.errno);
-    Reason {
-        code: format!("failed.{}", failure.step),
-        message: format!(
-            "cannot confine the command at step `{}`{on}: {} (nothing was executed)",
-            failure.step,
-            errno.desc()
-        ),
-        remedy: None,
-    }
+    format!("step `{}`{on}: {}", failure.step, Errno::from_raw(failure.errno).desc())
 }
 
 fn launcher_gone(started: Option<Box<Started>>) -> Seen {

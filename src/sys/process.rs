@@ -240,6 +240,14 @@ pub fn reset_signals() -> Result<(), Errno> {
     nix::sys::signal::SigSet::empty().thread_set_mask()
 }
 
+/// Gives up realtime scheduling, if a caller had it: what runs inside could keep the host from everything else.
+/// sched_setscheduler(2).
+pub fn leave_realtime() -> Result<(), Errno> {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: `parameters` is a live structure that the kernel only reads.
+    answer(libc::c_long::from(unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &parameters) })).map(drop)
+}
+
 /// Has the kernel keep ended children until they are waited for, also where the caller had it throw them away. Without
 /// this every wait of ours would fail. sigaction(2), `SA_NOCLDWAIT`.
 pub fn keep_ended_children() {

@@ -6,8 +6,8 @@
 //! ```text
 //! supervisor --> launcher   Run [stdio]   Signal   Kill
 //! launcher --> supervisor   Refused | Failed | Started [terminal] ... Ended
-//! launcher --> init         Orders [trees]   Start [stdio]   Signal
-//! init --> launcher         Failed | Ready   Running [terminal]   Ended
+//! launcher --> init         Orders [trees]   Confine [groups]   Start [stdio]   Signal
+//! init --> launcher         Failed | Joined   Proven   Running [terminal]   Ended
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -96,7 +96,7 @@ pub enum FromLauncher {
     Failed(Failure),
     /// The command is about to run. Descriptor: the terminal's master, if it has one.
     Started(Box<Started>),
-    /// It is over, and nothing of it is left.
+    /// The command has ended; everything else of the run ends now. Last word but for `Failed`, if that does not work.
     Ended(Box<Ended>),
 }
 
@@ -116,6 +116,8 @@ pub struct Failure {
 pub enum ToInit {
     /// Build the jail. Descriptors: detached trees for `trees`, in that order.
     Orders(Box<Orders>),
+    /// Join the control groups, then confine yourself. Descriptors: `tasks` files, open for writing (v1).
+    Confine(Box<Filters>),
     /// Run a command. Descriptors: stdin, stdout, stderr (those that are not the terminal's).
     Start(Box<Command>),
     /// Send this signal to the command.
@@ -127,24 +129,25 @@ pub enum ToInit {
 pub struct Orders {
     /// The plan.
     pub plan: Plan,
-    /// The filter that init and its runs wear.
-    pub filter: Program,
-    /// The filter that brokered runs wear on top.
-    pub broker: Program,
     /// The uid that the command has.
     pub uid: u32,
     /// The gid that the command has.
     pub gid: u32,
-    /// Whose credentials open host paths.
-    pub caller: (u32, u32),
     /// Paths in the view whose trees come as descriptors.
     pub trees: Vec<String>,
-    /// cgroup v1 `tasks` files to join.
-    pub join: Vec<String>,
     /// Device and inode of the workspace that was judged: what is mounted must be the same.
     pub judged: (u64, u64),
     /// A pid outside the jail that a probe tries to signal.
     pub outsider: i32,
+}
+
+/// The system call filters of a jail.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Filters {
+    /// What init and its runs wear.
+    pub all: Program,
+    /// What brokered runs wear on top.
+    pub brokered: Program,
 }
 
 /// A command, ready to be executed.
@@ -165,8 +168,10 @@ pub struct Command {
 pub enum FromInit {
     /// The jail could not be built, or the run not be prepared.
     Failed(Failure),
-    /// The jail stands, and this is what the probe found.
-    Ready(Vec<Finding>),
+    /// It is in its groups, as far as it can tell.
+    Joined,
+    /// The command's process wears its confinement, and this is what came of trying to get out.
+    Proven(Vec<Finding>),
     /// The command is about to run. Descriptor: the terminal's master, if it has one.
     Running,
     /// The command has ended.

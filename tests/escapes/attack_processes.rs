@@ -74,8 +74,8 @@ fn state() -> String {
     }
     let blocked = nix::sys::signal::SigSet::thread_get_mask().map(|set| set.iter().count()).unwrap_or(99);
     let mask = call(libc::SYS_umask, &[0o22]).unwrap_or(-1);
-    let nice = 20 - call(libc::SYS_getpriority, &[0, 0]).unwrap_or(-1);
-    format!("ignored=[{}] blocked={blocked} umask={mask:03o} nice={nice}", ignored.join(","))
+    let policy = call(libc::SYS_sched_getscheduler, &[0]).unwrap_or(-1);
+    format!("ignored=[{}] blocked={blocked} umask={mask:03o} policy={policy}", ignored.join(","))
 }
 
 /// Everything that prctl(2) and capget(2) say about powers.

@@ -84,11 +84,7 @@ fn request(explain: &Explain) -> std::io::Result<RunRequest> {
     let workspace = explain.workspace.as_ref().map_or(here.clone(), |workspace| here.join(workspace));
     Ok(RunRequest {
         profile: explain.profile.clone(),
-        tier: explain.tier.map(|tier| match tier {
-            TierWord::Root => Tier::Root,
-            TierWord::User => Tier::User,
-            TierWord::Bare => Tier::Bare,
-        }),
+        tier: explain.tier.map(Tier::from),
         argv: explain.command.iter().map(|argument| argument.as_bytes().to_vec()).collect(),
         set: Vec::new(),
         pass: Vec::new(),

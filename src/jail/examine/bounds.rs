@@ -9,10 +9,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{getpid, pause};
 
-use super::super::cgroup::Group;
+use super::super::cgroup::{self, Group};
 use super::Setting;
 use crate::confine::Failed;
-use crate::confine::identity::{self, errno_of};
+use crate::confine::identity;
 use crate::host::Controllers;
 use crate::plan::Limits;
 use crate::sys::process::{self, Fork, How};
@@ -73,12 +73,11 @@ fn fill(group: &Group, bounded: bool) -> Result<(), Failed> {
 /// In the group: makes processes until the limit stops it, and ends them again.
 fn multiply(group: &Group, bounded: bool) -> Result<(), Errno> {
     // Outside before, inside after: reading back must be able to tell the two apart.
-    if !group.join_files().is_empty() && group.holds(getpid().as_raw()) == Some(true) {
+    let groups = group.open_to_join().map_err(|failed| failed.errno)?;
+    if !groups.is_empty() && group.holds(getpid().as_raw()) == Some(true) {
         return Err(Errno::EEXIST);
     }
-    for file in group.join_files() {
-        std::fs::write(file, "0").map_err(|error| errno_of(&error))?;
-    }
+    cgroup::join(&groups)?;
     if group.holds(getpid().as_raw()) == Some(false) {
         return Err(Errno::ESRCH);
     }

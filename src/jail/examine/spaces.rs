@@ -10,13 +10,13 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, open, openat};
 use nix::sys::stat::{Mode, fstat};
 
-use super::super::idmap;
+use super::super::idmap::Translation;
 use super::Setting;
 use crate::confine::identity::errno_of;
 use crate::confine::mounts::{self as view, Opener};
 use crate::confine::{Failed, Ids, network as loopback};
 use crate::plan::compile::FIRST_THROW_AWAY_UID;
-use crate::plan::{Entry, HostPath, Missing, Owner, Rights, View};
+use crate::plan::{Entry, HostPath, Missing, Owner, Rights};
 use crate::sys::mounts::{self, Depth};
 use crate::sys::process::{self, namespaces};
 use crate::sys::terminal;
@@ -70,13 +70,7 @@ fn enter<const N: usize>(entries: [(&str, Entry); N], setting: &Setting<'_>) -> 
     let entries: BTreeMap<PathBuf, Entry> =
         entries.into_iter().map(|(path, entry)| (PathBuf::from(path), entry)).collect();
     let root = view::begin()?;
-    view::fill(
-        &root,
-        &View { entries },
-        &BTreeMap::new(),
-        setting.own,
-        Opener { caller: setting.own, own: setting.own },
-    )?;
+    view::fill(&root, &entries, &BTreeMap::new(), setting.own, Opener { caller: setting.own, own: setting.own })?;
     view::enter(root)
 }
 
@@ -138,7 +132,7 @@ pub fn owner_translation(_: &Setting<'_>) -> Result<String, Failed> {
     let facts = fstat(&here).map_err(&failed)?;
     let tree = mounts::clone_tree(here.as_fd(), Depth::Recursive).map_err(Failed::at("clone_tree"))?;
     let ids = Ids { uid: FIRST_THROW_AWAY_UID, gid: FIRST_THROW_AWAY_UID };
-    let map = idmap::create(Owner { uid: facts.st_uid, gid: facts.st_gid }, ids)?;
+    let map = Translation::new(Owner { uid: facts.st_uid, gid: facts.st_gid }, ids)?;
     mounts::translate_owners(tree.as_fd(), 0, map.as_fd()).map_err(Failed::at("translate_owners"))?;
     match fstat(&tree).map_err(&failed)?.st_uid {
         uid if uid == ids.uid => Ok("the filesystem of the current directory can be idmapped".into()),
