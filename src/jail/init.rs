@@ -16,13 +16,14 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
+use super::beside::Beside;
 use super::channel::{Arrived, Channel};
 use super::runs::Runs;
 use super::{cgroup, descendants, failure};
 use crate::confine::limits::Counted;
 use crate::confine::mounts::{Opener, Root};
 use crate::confine::shields::Shielded;
-use crate::confine::{Failed, Ids, capabilities, identity, landlock, limits, mounts, network, seccomp, shields};
+use crate::confine::{Failed, Ids, capabilities, identity, landlock, limits, mounts, seccomp, shields};
 use crate::host::Tier;
 use crate::plan::{Identity, ahead};
 use crate::sys::process::{self, namespaces};
@@ -76,10 +77,11 @@ pub fn live(launcher: Channel, birth: Birth) -> ! {
 }
 
 fn serve(launcher: &Channel, birth: Birth) -> Result<(), Failed> {
-    be_born(birth)?;
+    let beside = be_born(birth)?;
     let begun = begin_view(birth)?;
     let Some((orders, trees)) = await_orders(launcher)? else { return Ok(()) };
     let shielded = build(begun, &orders, trees, birth)?;
+    beside.map_or(Ok(()), Beside::enter)?;
     let Some((filters, groups)) = await_filters(launcher)? else { return Ok(()) };
     cgroup::join(&groups).map_err(Failed::at("join_groups"))?;
     launcher.send(&FromInit::Joined, &[]).map_err(Failed::at("send_joined"))?;
@@ -96,21 +98,21 @@ fn serve(launcher: &Channel, birth: Birth) -> Result<(), Failed> {
 }
 
 /// Everything that needs no plan, so that it happens while the launcher makes one.
-fn be_born(birth: Birth) -> Result<(), Failed> {
+fn be_born(birth: Birth) -> Result<Option<Beside>, Failed> {
     let failed = Failed::at("be_born");
     process::set_name(c"clawjail-init").map_err(&failed)?;
     if !birth.tier.has_namespaces() {
         process::become_subreaper().map_err(&failed)?;
-        return Ok(());
+        return Ok(None);
     }
     process::set_parent_death_signal(Signal::SIGKILL).map_err(&failed)?;
     if birth.tier == Tier::User {
         identity::map_into_user_namespace(birth.launcher)?;
     }
-    let own = namespaces::NETWORK | namespaces::IPC | namespaces::UTS | namespaces::CGROUP;
-    process::unshare(own).map_err(Failed::at("unshare"))?;
+    let beside = Beside::begin()?;
+    process::unshare(namespaces::UTS | namespaces::CGROUP).map_err(Failed::at("unshare"))?;
     nix::unistd::sethostname("clawjail").map_err(Failed::at("sethostname"))?;
-    network::bring_up_loopback()
+    Ok(Some(beside))
 }
 
 /// Orders, and the trees that came with them.

@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod ahead;
 pub mod asking;
+pub mod beside;
 pub mod broker;
 pub mod cgroup;
 pub mod channel;
