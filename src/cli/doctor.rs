@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::answer;
-use crate::host::Tier;
+use crate::host::{HostFacts, Tier};
 use crate::jail::examine::{Found, examine};
 use crate::jail::{accounts, start, survey};
 use crate::plan::Owner;
@@ -75,7 +75,9 @@ pub fn run(doctor: &Doctor) -> ExitCode {
     let idmapped = works(&mechanisms, "owner translation", Tier::Root);
     let mut profiles: BTreeMap<String, BTreeMap<Tier, Keeping>> = BTreeMap::new();
     for tier in TIERS.into_iter().filter(|tier| can_be_had(&mechanisms, *tier)) {
-        let facts = survey::facts(tier, controllers.clone(), idmapped);
+        // A run finds out only when a command first asks; here it has been tried.
+        let seccomp_notify = works(&mechanisms, "seccomp notification", tier);
+        let facts = HostFacts { seccomp_notify, ..survey::facts(tier, controllers.clone(), idmapped) };
         for listed in load::list(&sources) {
             let keeping = match broken(&mechanisms, tier) {
                 Some(mechanism) => Keeping::Refused(format!("`{mechanism}` does not work in tier `{}`", tier.word())),
@@ -115,7 +117,7 @@ fn broken(mechanisms: &[Found], tier: Tier) -> Option<&'static str> {
 }
 
 /// Compiles as a run would, for a workspace that stands for any.
-fn keep(name: &str, sources: &Sources, caller: &Caller, facts: &crate::host::HostFacts) -> Keeping {
+fn keep(name: &str, sources: &Sources, caller: &Caller, facts: &HostFacts) -> Keeping {
     let request = Request {
         caller: caller.clone(),
         workspace: WorkspaceDirectory {

@@ -4,7 +4,7 @@
 //! removes calls that the steps before it need. Runs after fork: one allocation for the instructions, no logging.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use super::Failed;
 use super::identity::errno_of;
@@ -18,9 +18,16 @@ pub fn install(program: &Program) -> Result<(), Failed> {
 }
 
 /// Installs the filter that asks, and gives the descriptor on which it does. Where the kernel cannot make the wait
-/// killable, a signal restarts the question, so the listener may be asked about one call twice.
+/// killable, a signal restarts the question, so the listener may be asked about one call twice. A kernel that cannot give
+/// a waiting call a descriptor is found out here: later the command would wait for files that it never gets.
 pub fn install_with_listener(program: &Program) -> Result<OwnedFd, Failed> {
-    listen(program).map_err(|error| Failed::at("seccomp_listener")(errno_of(&error)))
+    let listener = listen(program).map_err(|error| Failed::at("seccomp_listener")(errno_of(&error)))?;
+    system::can_send_descriptors(listener.as_fd()).map_err(|error| Failed {
+        step: "seccomp_listener",
+        errno: errno_of(&error),
+        what: Some("giving a waiting call a descriptor, Linux 5.14".into()),
+    })?;
+    Ok(listener)
 }
 
 fn listen(program: &Program) -> io::Result<OwnedFd> {

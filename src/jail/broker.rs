@@ -9,6 +9,7 @@
 //! memory, to links or to directories meanwhile can open more than init itself made.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -62,15 +63,18 @@ impl Broker {
         }
     }
 
-    /// Answers one question of each listener that has one, and forgets those whose last process is gone.
+    /// Answers one question of each listener that has one, and lets go of those whose last process is gone or that the
+    /// kernel no longer answers for: closing one has every call that waits on it, and every later one, fail with `ENOSYS`.
     pub fn serve(&mut self) {
         for listener in std::mem::take(&mut self.listeners) {
-            match state(listener.as_fd()) {
+            let served = match state(listener.as_fd()) {
                 State::Asking => self.answer_next(listener.as_fd()),
-                State::Quiet => {}
+                State::Quiet => Ok(()),
                 State::Gone => continue,
+            };
+            if served.is_ok() {
+                self.listeners.push(listener);
             }
-            self.listeners.push(listener);
         }
     }
 
@@ -85,27 +89,25 @@ impl Broker {
             .collect()
     }
 
-    fn answer_next(&mut self, listener: BorrowedFd<'_>) {
-        // The asking process can be killed at any moment, before or after any of these calls; then nobody waits.
-        let Ok(notification) = seccomp::receive(listener) else { return };
-        let answer = self.decide(listener, &notification);
-        match answer {
-            Answer::Continue => drop(seccomp::send(listener, notification.id, seccomp::Answer::Continue)),
-            Answer::Done => drop(seccomp::send(listener, notification.id, seccomp::Answer::Value(0))),
-            Answer::Errno(errno) => {
-                drop(seccomp::send(listener, notification.id, seccomp::Answer::Errno(errno as i32)))
-            }
+    fn answer_next(&mut self, listener: BorrowedFd<'_>) -> io::Result<()> {
+        let Some(notification) = unless_gone(seccomp::receive(listener))? else { return Ok(()) };
+        let answer = match self.decide(listener, &notification) {
+            Answer::Continue => seccomp::Answer::Continue,
+            Answer::Done => seccomp::Answer::Value(0),
+            Answer::Errno(errno) => seccomp::Answer::Errno(errno as i32),
             Answer::Opened(file, flags) => {
-                if let Err(error) = seccomp::send_descriptor(listener, notification.id, file.as_fd(), flags) {
-                    let errno = error.raw_os_error().unwrap_or(libc::EIO);
-                    drop(seccomp::send(listener, notification.id, seccomp::Answer::Errno(errno)));
+                match unless_gone(seccomp::send_descriptor(listener, notification.id, file.as_fd(), flags)) {
+                    Ok(_) => return Ok(()),
+                    // The process has no room for one more, for instance.
+                    Err(error) => seccomp::Answer::Errno(error.raw_os_error().unwrap_or(libc::EIO)),
                 }
             }
             Answer::Denied { path, action, pattern } => {
                 self.note(path, action, pattern);
-                drop(seccomp::send(listener, notification.id, seccomp::Answer::Errno(libc::EACCES)));
+                seccomp::Answer::Errno(libc::EACCES)
             }
-        }
+        };
+        unless_gone(seccomp::send(listener, notification.id, answer)).map(drop)
     }
 
     fn decide(&self, listener: BorrowedFd<'_>, notification: &Notification) -> Answer {
@@ -130,6 +132,15 @@ impl Broker {
 /// For what the kernel judges again, the kernel's own answer. Modes it does not judge by Landlock: there it is a no.
 fn not_understood(notification: &Notification) -> Answer {
     if sets_mode(notification.number) { Answer::Errno(Errno::EACCES) } else { Answer::Continue }
+}
+
+/// The asking process can be killed at any moment, before or after any of our calls; then nobody waits, and that is no
+/// failure.
+fn unless_gone<T>(called: io::Result<T>) -> io::Result<Option<T>> {
+    match called {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        called => called.map(Some),
+    }
 }
 
 enum State {

@@ -160,6 +160,17 @@ pub fn send_descriptor(
     checked(result).map(|_| ())
 }
 
+/// Whether [`send_descriptor`] can work on this kernel: asked about a call that does not exist, for the kernel looks at
+/// everything else first. Any error is a no.
+pub fn can_send_descriptors(listener: BorrowedFd<'_>) -> io::Result<()> {
+    // Ids count up from a random number: that nobody waits under this one is certain only while nobody waits at all.
+    match send_descriptor(listener, NotificationId(0), listener, libc::O_CLOEXEC) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => Err(io::Error::from_raw_os_error(libc::EPROTO)),
+    }
+}
+
 /// Has the kernel wake the reader on the processor of the asking thread, which is faster (Linux 6.6; `EINVAL` before).
 pub fn wake_on_same_processor(listener: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: SET_FLAGS takes its argument as a number.
@@ -171,8 +182,8 @@ fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// Whether this kernel answers questions about notifications at all; sending descriptors (Linux 5.14) shows when it is
-/// first done, and fails closed.
+/// Whether this kernel answers questions about notifications at all. Whether it sends descriptors (Linux 5.14) is asked of
+/// each new listener, before its process becomes the command.
 pub fn notifications_work() -> bool {
     let mut sizes = libc::seccomp_notif_sizes { seccomp_notif: 0, seccomp_notif_resp: 0, seccomp_data: 0 };
     // SAFETY: GET_NOTIF_SIZES writes one `seccomp_notif_sizes`, and `sizes` is one that lives until the call returns.

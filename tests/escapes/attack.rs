@@ -99,9 +99,9 @@ fn attempt(words: &[CString]) -> Answer {
         "environment" => {
             Ok(std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()).collect::<Vec<_>>().join(","))
         }
-        _ => {
-            super::attack_processes::attempt(name, words).unwrap_or_else(|| super::attack_sockets::attempt(name, words))
-        }
+        _ => super::attack_processes::attempt(name, words)
+            .or_else(|| super::attack_names::attempt(name, words))
+            .unwrap_or_else(|| super::attack_sockets::attempt(name, words)),
     }
 }
 

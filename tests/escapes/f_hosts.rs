@@ -1,11 +1,8 @@
 //! Hosts that lack something, or say that they did what they did not: a run is whole or is not.
 //!
-//! A filter around the binary itself stands for such hosts. It makes one system call fail, or succeed without doing
-//! anything, for the binary and all it starts.
+//! A filter around the binary itself stands for such hosts (`hosts`), and where root can make them, so do namespaces.
 
-use std::os::unix::process::CommandExt;
-use std::process::Stdio;
-
+use super::hosts::{Fault, attack_on};
 use super::support::jail::Ran;
 use super::support::tier::Tier;
 use super::trial::Trial;
@@ -53,7 +50,7 @@ const CALLS: &[(libc::c_long, &str)] = &[
 ];
 
 /// What the hostile program tries, and how an answer begins that keeps it in.
-const ATTEMPTS: &[(&str, &str)] = &[
+const ATTEMPTS: [(&str, &str); 11] = [
     ("read /etc/shadow", "E"),
     ("read .env", "E"),
     ("create .envrc", "E"),
@@ -69,38 +66,7 @@ const ATTEMPTS: &[(&str, &str)] = &[
 
 /// Runs the hostile program on a host where `number` answers with `errno`; 0 is success without anything done.
 fn on_a_host_without(trial: &Trial, number: libc::c_long, errno: i32) -> Ran {
-    let program = trial.arm();
-    let jail = trial.jail().timeout("5s");
-    let mut command =
-        jail.command(std::iter::once(program.as_str()).chain(ATTEMPTS.iter().map(|(attempt, _)| *attempt)));
-    // SAFETY: between fork and exec only calls that are safe there.
-    unsafe {
-        command.pre_exec(move || {
-            // A descriptor that nobody meant to pass on.
-            libc::dup2(0, 77);
-            answer_with(number, errno)
-        });
-    }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    jail.finish(command.spawn().expect("the binary can be executed"))
-}
-
-/// Installs the filter: load the call's number, compare, answer or allow.
-fn answer_with(number: libc::c_long, errno: i32) -> std::io::Result<()> {
-    let instruction = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-    let mut program = [
-        instruction(0x20, 0, 0, 0),
-        instruction(0x15, 0, 1, number as u32),
-        instruction(0x06, 0, 0, 0x0005_0000 | errno as u32),
-        instruction(0x06, 0, 0, 0x7fff_0000),
-    ];
-    let program = libc::sock_fprog { len: 4, filter: program.as_mut_ptr() };
-    // SAFETY: the program outlives the call, which copies it.
-    let installed = unsafe {
-        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-            && libc::prctl(libc::PR_SET_SECCOMP, 2, &raw const program) == 0
-    };
-    if installed { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    attack_on(trial, Fault::of(number, errno), &ATTEMPTS.map(|(attempt, _)| attempt))
 }
 
 /// Who the command must be: the caller, or as root's command somebody whom no other jail is.
@@ -134,8 +100,8 @@ fn whole_or_nothing(trial: &mut Trial, what: &str, ran: &Ran) {
             if cfg!(not(target_arch = "x86_64")) && attempt.starts_with("call ") {
                 continue;
             }
-            let answer = answers.iter().find(|(asked, _)| asked == attempt).map_or("not tried", |(_, answer)| answer);
-            let kept = answer.starts_with(kept) && (*attempt != "identity" || answer[3..] == identity(trial, answer));
+            let answer = answers.iter().find(|(asked, _)| *asked == attempt).map_or("not tried", |(_, answer)| answer);
+            let kept = answer.starts_with(kept) && (attempt != "identity" || answer[3..] == identity(trial, answer));
             trial.deny(&format!("{what}: {attempt}"), kept, answer);
         }
     }

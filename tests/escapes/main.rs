@@ -19,14 +19,17 @@
 mod support;
 
 mod attack;
+mod attack_names;
 mod attack_processes;
 mod attack_sockets;
+mod hosts;
 mod trial;
 
 mod a_links;
 mod a_names;
 mod a_repositories;
 mod a_views;
+mod b_broker;
 mod b_calls;
 mod b_sockets;
 mod d_decisions;
@@ -117,6 +120,7 @@ fn all() -> Vec<Case> {
         a_names::CASES,
         a_repositories::CASES,
         a_views::CASES,
+        b_broker::CASES,
         b_calls::CASES,
         b_sockets::CASES,
         d_decisions::CASES,

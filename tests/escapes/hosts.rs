@@ -1,0 +1,90 @@
+//! A host that lacks something: a filter around the binary itself, which makes one system call fail, or succeed without
+//! doing anything, for the binary and all that it starts.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use super::support::jail::Ran;
+use super::trial::Trial;
+
+/// What this host does not do.
+#[derive(Clone, Copy)]
+pub struct Fault {
+    /// The system call.
+    pub number: libc::c_long,
+    /// Which of them: all, or those with such an argument.
+    pub when: When,
+    /// What it answers; 0 is success without anything done.
+    pub errno: i32,
+}
+
+/// Which calls of a number.
+#[derive(Clone, Copy)]
+pub enum When {
+    /// All.
+    Always,
+    /// Those whose argument of this place is this.
+    Is(u32, u32),
+    /// Those whose argument of this place has any of these bits.
+    Has(u32, u32),
+}
+
+impl Fault {
+    /// Every call of this number.
+    pub fn of(number: libc::c_long, errno: i32) -> Fault {
+        Fault { number, when: When::Always, errno }
+    }
+
+    /// Every ioctl(2) with this request.
+    pub fn of_ioctl(request: u32, errno: i32) -> Fault {
+        Fault { number: libc::SYS_ioctl, when: When::Is(1, request), errno }
+    }
+}
+
+/// Has `command` start on a host with this fault.
+pub fn put_on(command: &mut Command, fault: Fault) {
+    // SAFETY: between fork and exec only calls that are safe there.
+    unsafe {
+        command.pre_exec(move || {
+            // A descriptor that nobody meant to pass on.
+            libc::dup2(0, 77);
+            install(fault)
+        });
+    }
+}
+
+/// Runs the hostile program on a host with this fault.
+pub fn attack_on(trial: &Trial, fault: Fault, operations: &[&str]) -> Ran {
+    let program = trial.arm();
+    let jail = trial.jail().timeout("5s");
+    let mut command = jail.command(std::iter::once(program.as_str()).chain(operations.iter().copied()));
+    put_on(&mut command, fault);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    jail.finish(command.spawn().expect("the binary can be executed"))
+}
+
+/// Loads the call's number, compares, looks at the argument, answers or allows.
+fn install(fault: Fault) -> std::io::Result<()> {
+    let instruction = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    // The low half of each argument, 8 bytes apart from byte 16 on.
+    let (place, code, value) = match fault.when {
+        When::Always => (0, 0x15, fault.number as u32),
+        When::Is(argument, value) => (16 + 8 * argument, 0x15, value),
+        When::Has(argument, bits) => (16 + 8 * argument, 0x45, bits),
+    };
+    let mut program = [
+        instruction(0x20, 0, 0, 0),
+        instruction(0x15, 0, 3, fault.number as u32),
+        instruction(0x20, 0, 0, place),
+        instruction(code, 0, 1, value),
+        instruction(0x06, 0, 0, 0x0005_0000 | fault.errno as u32),
+        instruction(0x06, 0, 0, 0x7fff_0000),
+    ];
+    let program = libc::sock_fprog { len: 6, filter: program.as_mut_ptr() };
+    // SAFETY: the program outlives the call, which copies it.
+    let installed = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, 2, &raw const program) == 0
+    };
+    if installed { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
