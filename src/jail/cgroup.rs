@@ -23,6 +23,7 @@ pub struct Group {
     directories: Vec<(&'static str, PathBuf)>,
     name: String,
     version: Version,
+    read_back: Vec<(&'static str, bool)>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,6 +45,23 @@ pub struct Reading {
     pub out_of_memory: bool,
 }
 
+/// One value for one file of a group.
+struct Setting {
+    controller: &'static str,
+    file: &'static str,
+    value: String,
+    role: Role,
+}
+
+/// What a setting is for, and whether every kernel has its file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Limit,
+    Period,
+    LimitIfThere,
+    HabitIfThere,
+}
+
 /// One processor's worth of time in each period, microseconds; the kernel's own default period.
 const PERIOD_US: u64 = 100_000;
 
@@ -51,7 +69,8 @@ impl Group {
     /// Makes the v2 group of a jail named `name`, so that its init can be cloned into it: joining later by a write costs
     /// milliseconds there. On v1 nothing is made yet.
     pub fn reserve(controllers: &Controllers, name: &str) -> Result<Group, Failed> {
-        let mut group = Group { directories: Vec::new(), name: name.to_owned(), version: Version::None };
+        let mut group = Group::default();
+        name.clone_into(&mut group.name);
         match controllers {
             Controllers::None { .. } => {}
             Controllers::V1 { .. } => group.version = Version::V1,
@@ -94,50 +113,67 @@ impl Group {
         Ok(())
     }
 
-    fn limit(&self, limits: &Limits) -> Result<(), Failed> {
-        let v2 = self.version == Version::V2;
-        if let Some(bytes) = limits.memory {
-            self.write("memory", if v2 { "memory.max" } else { "memory.limit_in_bytes" }, bytes)?;
-            self.write_if_there(
-                "memory",
-                if v2 { "memory.swap.max" } else { "memory.memsw.limit_in_bytes" },
-                if v2 { 0 } else { bytes },
-            )?;
-            self.write_if_there("memory", if v2 { "memory.oom.group" } else { "memory.swappiness" }, u64::from(v2))?;
-        }
-        if let Some(count) = limits.processes {
-            // One more for init.
-            self.write("pids", "pids.max", count.saturating_add(1))?;
-        }
-        if let Some(milli) = limits.cpu_milli {
-            let quota = PERIOD_US * u64::from(milli) / 1000;
-            if v2 {
-                self.write("cpu", "cpu.max", format!("{quota} {PERIOD_US}"))?;
-            } else {
-                self.write("cpu", "cpu.cfs_period_us", PERIOD_US)?;
-                self.write("cpu", "cpu.cfs_quota_us", quota)?;
+    fn limit(&mut self, limits: &Limits) -> Result<(), Failed> {
+        for Setting { controller, file, value, role } in self.settings(limits) {
+            let Some(directory) = self.directory(controller) else { continue };
+            let path = directory.join(file);
+            let said = match write_and_read(&path, &value) {
+                Ok(said) => said,
+                // Not every kernel has these (no swap accounting).
+                Err(Errno::ENOENT | Errno::EACCES) if matches!(role, Role::LimitIfThere | Role::HabitIfThere) => {
+                    continue;
+                }
+                Err(errno) => return Err(Failed::on("cgroup", &path)(errno)),
+            };
+            match role {
+                Role::Limit | Role::LimitIfThere => self.read_back.push((file, is_no_laxer(&said, &value))),
+                // A shorter one would make the same quota mean more.
+                Role::Period => self.read_back.push((file, said.trim_end() == value)),
+                Role::HabitIfThere => {}
             }
         }
         Ok(())
     }
 
+    /// What is written into a jail's groups, in this order.
+    fn settings(&self, limits: &Limits) -> Vec<Setting> {
+        let v2 = self.version == Version::V2;
+        let mut settings = Vec::with_capacity(6);
+        let mut add = |controller, (file, value): (&'static str, String), role| {
+            settings.push(Setting { controller, file, value, role });
+        };
+        if let Some(bytes) = limits.memory {
+            let bytes = bytes.to_string();
+            add("memory", (if v2 { "memory.max" } else { "memory.limit_in_bytes" }, bytes.clone()), Role::Limit);
+            let swap = if v2 { ("memory.swap.max", "0".into()) } else { ("memory.memsw.limit_in_bytes", bytes) };
+            add("memory", swap, Role::LimitIfThere);
+            let habit = if v2 { ("memory.oom.group", "1") } else { ("memory.swappiness", "0") };
+            add("memory", (habit.0, habit.1.into()), Role::HabitIfThere);
+        }
+        if let Some(count) = limits.processes {
+            // One more for init.
+            add("pids", ("pids.max", count.saturating_add(1).to_string()), Role::Limit);
+        }
+        if let Some(milli) = limits.cpu_milli {
+            let quota = PERIOD_US * u64::from(milli) / 1000;
+            if v2 {
+                add("cpu", ("cpu.max", format!("{quota} {PERIOD_US}")), Role::Limit);
+            } else {
+                add("cpu", ("cpu.cfs_period_us", PERIOD_US.to_string()), Role::Period);
+                add("cpu", ("cpu.cfs_quota_us", quota.to_string()), Role::Limit);
+            }
+        }
+        settings
+    }
+
+    /// Each limit that was written, and whether what the kernel then said is no more than was wanted.
+    pub fn read_back(&self) -> &[(&'static str, bool)] {
+        &self.read_back
+    }
+
     fn directory(&self, controller: &str) -> Option<&Path> {
         let matching = |(name, _): &&(&str, PathBuf)| self.version == Version::V2 || *name == controller;
         self.directories.iter().find(matching).map(|(_, path)| path.as_path())
-    }
-
-    fn write(&self, controller: &str, file: &str, value: impl ToString) -> Result<(), Failed> {
-        let Some(directory) = self.directory(controller) else { return Ok(()) };
-        let path = directory.join(file);
-        fs::write(&path, value.to_string()).map_err(|error| Failed::on("cgroup", &path)(errno_of(&error)))
-    }
-
-    /// For files that some kernels do not have (no swap accounting).
-    fn write_if_there(&self, controller: &str, file: &str, value: impl ToString) -> Result<(), Failed> {
-        match self.write(controller, file, value) {
-            Err(failed) if matches!(failed.errno, nix::errno::Errno::ENOENT | nix::errno::Errno::EACCES) => Ok(()),
-            written => written,
-        }
     }
 
     /// Files into which init writes `0` to join (v1; on v2 it was born there). They outlive its way to them.
@@ -217,6 +253,29 @@ pub fn join(groups: &[OwnedFd]) -> Result<(), Errno> {
     groups.iter().try_for_each(|tasks| nix::unistd::write(tasks, b"0").map(drop))
 }
 
+/// Writes a value and reads back by the same descriptor what the kernel made of it: opening costs most of all this.
+fn write_and_read(path: &Path, value: &str) -> Result<String, Errno> {
+    let file = fs::File::options().read(true).write(true).open(path).map_err(|error| errno_of(&error))?;
+    nix::unistd::write(&file, value.as_bytes())?;
+    let mut said = [0; 64];
+    let length = nix::sys::uio::pread(&file, &mut said, 0)?;
+    Ok(String::from_utf8_lossy(said.get(..length).unwrap_or_default()).into_owned())
+}
+
+/// Whether what a file says is the wanted limit, or less: the kernel rounds bytes down to pages. Of a quota and its period
+/// the second must be as it was written.
+fn is_no_laxer(said: &str, wanted: &str) -> bool {
+    let numbers = |text: &str| text.split_ascii_whitespace().map(str::parse).collect::<Result<Vec<i64>, _>>();
+    match (numbers(said).as_deref(), numbers(wanted).as_deref()) {
+        (Ok([said, said_rest @ ..]), Ok([wanted, wanted_rest @ ..])) => {
+            // Below zero is how v1 says that there is none.
+            (0..=*wanted).contains(said) && said_rest == wanted_rest
+        }
+        // A word, such as `max`.
+        _ => false,
+    }
+}
+
 fn wanted(controller: &str, limits: &Limits) -> Option<&'static str> {
     match controller {
         "memory" if limits.memory.is_some() => Some("memory"),
@@ -235,4 +294,28 @@ fn remove_patiently(directory: &Path) -> io::Result<()> {
         }
     }
     fs::remove_dir(directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_no_laxer;
+
+    #[test]
+    fn a_limit_is_kept_when_the_kernel_says_as_much_or_less_and_never_when_it_says_a_word_or_nothing() {
+        for (said, wanted, kept) in [
+            ("4096\n", "4096", true),
+            ("4096\n", "5000", true),
+            ("8192\n", "5000", false),
+            ("max\n", "5000", false),
+            ("-1\n", "5000", false),
+            ("", "5000", false),
+            ("50000 100000\n", "50000 100000", true),
+            ("50000 50000\n", "50000 100000", false),
+            ("max 100000\n", "50000 100000", false),
+            ("50000\n", "50000 100000", false),
+            ("9223372036854771712\n", "9223372036854775807", true),
+        ] {
+            assert_eq!(is_no_laxer(said, wanted), kept, "{said:?} for {wanted:?}");
+        }
+    }
 }

@@ -8,9 +8,10 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::mount::{MsFlags, mount};
 use nix::sched::CloneFlags;
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::kill;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, socket};
 use nix::sys::stat::Mode;
@@ -45,6 +46,7 @@ pub fn attempt(orders: &Orders, shielded: &[Shielded]) -> Proof {
     try_network(&mut findings);
     try_identity(orders, &mut findings);
     try_syscalls(&mut findings);
+    try_limits(&orders.plan, &mut findings);
     try_processes(orders, &mut findings);
     if findings.iter().all(|finding| finding.held) { Proof::Sound(findings) } else { Proof::Broken(findings) }
 }
@@ -154,6 +156,17 @@ fn try_processes(orders: &Orders, findings: &mut Vec<Finding>) {
     let namespaced = orders.plan.tier.has_namespaces();
     let kept: &[Errno] = if namespaced { &[Errno::EPERM, Errno::ESRCH] } else { &[Errno::EPERM] };
     findings.push(finding(Promise::Processes, "signal the launcher", outside, kept));
+}
+
+/// What each process is limited by; what the whole jail is, only the launcher can see.
+fn try_limits(plan: &Plan, findings: &mut Vec<Finding>) {
+    let most = plan.limits.open_files;
+    let number = i32::try_from(most).unwrap_or(i32::MAX);
+    let above = fcntl(std::io::stdin(), FcntlArg::F_DUPFD_CLOEXEC(number)).map(drop);
+    let kept = &[Errno::EINVAL, Errno::EMFILE];
+    findings.push(finding(Promise::Limits, "open more files than the limit", above, kept));
+    let raised = setrlimit(Resource::RLIMIT_NOFILE, most.saturating_add(1), most.saturating_add(1));
+    findings.push(finding(Promise::Limits, "raise a limit", raised, &[Errno::EPERM]));
 }
 
 fn read(path: &Path) -> Result<(), Errno> {

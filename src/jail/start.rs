@@ -317,26 +317,32 @@ fn order(jail: &Jail, prepared: &Prepared, private: &str) -> Result<(), Failed> 
     jail.order(orders, &trees)
 }
 
-/// Waits until init has joined its groups, and reads back whether it did: from inside nobody could tell.
-fn await_membership(jail: &Jail) -> Result<Option<Finding>, NotStarted> {
+/// Waits until init has joined its groups, and reads back whether it did and what limits they have: from inside nobody
+/// could tell.
+fn await_membership(jail: &Jail) -> Result<Vec<Finding>, NotStarted> {
     match jail.hear()? {
         (FromInit::Joined, _) => {}
         (FromInit::Failed(failure), _) => return Err(NotStarted::ByInit(failure)),
         _ => return Err(Failed::at("await_membership")(Errno::EPROTO).into()),
     }
-    let Some(held) = jail.group.holds(jail.init.as_raw()) else { return Ok(None) };
-    let errno = if held { Errno::ENOENT as i32 } else { 0 };
-    let finding =
-        Finding { promise: Promise::Limits, tried: "find init outside its control groups".into(), errno, held };
-    refuse_unsound(std::slice::from_ref(&finding))?;
-    Ok(Some(finding))
+    let finding = |tried: String, held: bool| {
+        let errno = if held { Errno::ENOENT as i32 } else { 0 };
+        Finding { promise: Promise::Limits, tried, errno, held }
+    };
+    let limits =
+        jail.group.read_back().iter().map(|(file, held)| finding(format!("find `{file}` above its limit"), *held));
+    let held = jail.group.holds(jail.init.as_raw());
+    let membership = held.map(|held| finding("find init outside its control groups".into(), held));
+    let findings: Vec<Finding> = limits.chain(membership).collect();
+    refuse_unsound(&findings)?;
+    Ok(findings)
 }
 
 fn await_running(
     supervisor: &Channel,
     running: Running,
     prepared: Prepared,
-    membership: Option<Finding>,
+    membership: Vec<Finding>,
     stdio: &stdio::Chosen<'_>,
 ) -> Result<Running, NotStarted> {
     let mut findings = match running.jail.hear()? {
