@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::answer;
 use crate::host::{HostFacts, Tier};
 use crate::jail::examine::{Found, examine};
-use crate::jail::{accounts, start, survey};
+use crate::jail::{accounts, remains, start, survey};
 use crate::plan::Owner;
 use crate::plan::compile::{Refused, TierPolicies, compile};
 use crate::plan::explain::aligned;
@@ -66,6 +66,7 @@ enum Keeping {
 
 /// Examines and reports.
 pub fn run(doctor: &Doctor) -> ExitCode {
+    remains::sweep();
     let own = accounts::own_ids();
     let controllers = survey::controllers();
     let mechanisms = examine(own, &controllers);

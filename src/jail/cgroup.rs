@@ -3,6 +3,7 @@
 //! Plain files: a group is a directory, a limit is one write. Groups are made while init builds the view, init joins them
 //! itself before it confines itself, and they are removed when the jail is empty.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::unistd::Pid;
 
 use crate::confine::Failed;
 use crate::confine::identity::errno_of;
@@ -237,13 +239,31 @@ impl Drop for Group {
 
 /// Removes the groups of the jail `name`, wherever it had some.
 pub fn remove_all(controllers: &Controllers, name: &str) {
-    let parents: Vec<&PathBuf> = match controllers {
-        Controllers::None { .. } => return,
+    for parent in parents(controllers) {
+        let _ = remove_patiently(&parent.join(name));
+    }
+}
+
+/// The launchers that have groups here, living or not.
+pub fn launchers(controllers: &Controllers) -> BTreeSet<Pid> {
+    let entries = parents(controllers).into_iter().flat_map(fs::read_dir).flatten().flatten();
+    let pid = |entry: fs::DirEntry| entry.file_name().to_str()?.strip_prefix("clawjail.")?.parse().ok();
+    entries.filter_map(pid).map(Pid::from_raw).collect()
+}
+
+/// Who is in the groups of the jail `name`. 0 stands for somebody of another pid namespace; cgroups(7).
+pub fn members(controllers: &Controllers, name: &str) -> BTreeSet<Pid> {
+    let files = parents(controllers).into_iter().map(|parent| parent.join(name).join("cgroup.procs"));
+    let texts = files.map(|file| fs::read_to_string(file).unwrap_or_default());
+    let pids = texts.flat_map(|text| text.lines().filter_map(|line| line.parse().ok()).collect::<Vec<_>>());
+    pids.map(Pid::from_raw).collect()
+}
+
+fn parents(controllers: &Controllers) -> Vec<&PathBuf> {
+    match controllers {
+        Controllers::None { .. } => Vec::new(),
         Controllers::V2 { parent, .. } => vec![parent],
         Controllers::V1 { parents } => parents.iter().map(|(_, parent)| parent).collect(),
-    };
-    for parent in parents {
-        let _ = remove_patiently(&parent.join(name));
     }
 }
 

@@ -21,6 +21,7 @@ pub mod naming;
 pub mod opening;
 pub mod probe;
 pub mod remains;
+pub mod removal;
 pub mod repository;
 pub mod runs;
 pub mod start;

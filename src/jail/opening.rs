@@ -3,18 +3,23 @@
 //! [`Jail::begin`] makes the process and its namespaces before there is a plan, so that the kernel's part of the work runs
 //! beside ours on another processor; [`Jail::order`] sends the plan.
 
+use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
 
 use super::cgroup::Group;
 use super::channel::{Arrived, Channel};
 use super::init::{self, Birth};
+use super::removal::remove_tree;
 use crate::confine::Failed;
+use crate::confine::identity::errno_of;
 use crate::host::{Controllers, Tier};
 use crate::sys::process::{self, Fork, namespaces};
 use crate::wire::privsep::{Command, Filters, FromInit, Orders, ToInit};
@@ -32,6 +37,8 @@ pub struct Jail {
     pub birth: Birth,
     /// Private directories on the host's disk, where there is no view to hold them (bare tier).
     pub private: Option<PathBuf>,
+    // Held as long as we live, so that nobody takes them for what a dead launcher left.
+    private_lock: Option<Flock<File>>,
     closed: bool,
 }
 
@@ -52,7 +59,9 @@ impl Jail {
                 drop(channel);
                 become_init(inits, birth)
             }
-            Fork::Parent(init) => Ok(Jail { init, channel, group, birth, private: None, closed: false }),
+            Fork::Parent(init) => {
+                Ok(Jail { init, channel, group, birth, private: None, private_lock: None, closed: false })
+            }
         }
     }
 
@@ -103,6 +112,7 @@ impl Jail {
         for directory in [path.clone(), path.join("home"), path.join("tmp")] {
             nix::unistd::mkdir(&directory, mode).map_err(&failed)?;
         }
+        self.private_lock = Some(lock(&path).map_err(&failed)?);
         drop(failed);
         Ok(self.private.insert(path))
     }
@@ -130,7 +140,6 @@ impl Jail {
             super::descendants::end_all().map_err(Failed::at("close_jail"))?;
         }
         if let Some(private) = self.private.take() {
-            // A command may have left directories that it made unreadable; they are its own, so we can open them again.
             remove_tree(&private).map_err(Failed::on("remove_private", &private))?;
         }
         Ok(())
@@ -151,25 +160,37 @@ pub fn group_name(pid: Pid) -> String {
     format!("clawjail.{pid}")
 }
 
-/// Removes the private places that the launcher `pid` left behind, if they are our own.
+/// Removes the private places that the launcher `pid` left behind, if they are our own and nobody holds them.
 pub fn remove_private_of(pid: Pid) {
     let prefix = format!("{}.", group_name(pid));
     for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
-        let ours = std::os::unix::fs::MetadataExt::uid(&match entry.metadata() {
-            Ok(metadata) => metadata,
-            Err(_) => continue,
-        }) == nix::unistd::geteuid().as_raw();
-        if ours && entry.file_name().to_string_lossy().starts_with(&prefix) {
+        let ours = entry.metadata().is_ok_and(|about| about.uid() == nix::unistd::geteuid().as_raw());
+        if ours && entry.file_name().to_string_lossy().starts_with(&prefix) && lock(&entry.path()).is_ok() {
             let _ = remove_tree(&entry.path());
         }
     }
 }
 
+/// Takes hold of private places. Fails while another launcher has, even one whose pid means nobody here.
+fn lock(path: &Path) -> Result<Flock<File>, Errno> {
+    let directory = File::open(path).map_err(|error| errno_of(&error))?;
+    Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)
+}
+
+/// The launchers that have private places of ours here, living or not.
+pub fn launchers_with_private() -> Vec<Pid> {
+    let entries = std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
+    let pid = |entry: std::fs::DirEntry| {
+        entry.file_name().to_str()?.strip_prefix("clawjail.")?.split_once('.')?.0.parse().ok()
+    };
+    entries.filter_map(pid).map(Pid::from_raw).collect()
+}
+
 /// A name that nobody could have put in our way.
 fn unguessable() -> Result<String, Errno> {
     let mut random = [0; 8];
-    let read = std::fs::File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut random));
-    read.map_err(|error| crate::confine::identity::errno_of(&error))?;
+    let read = File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut random));
+    read.map_err(|error| errno_of(&error))?;
     Ok(format!("{:016x}", u64::from_ne_bytes(random)))
 }
 
@@ -187,19 +208,4 @@ fn become_init(channel: Channel, birth: Birth) -> ! {
         Ok(()) => init::live(channel, birth),
         Err(_) => process::leave(1),
     }
-}
-
-fn remove_tree(path: &Path) -> Result<(), Errno> {
-    use std::os::unix::fs::PermissionsExt;
-    let errno_of = |error: std::io::Error| crate::confine::identity::errno_of(&error);
-    for entry in std::fs::read_dir(path).map_err(errno_of)?.flatten() {
-        let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if is_directory {
-            let _ = std::fs::set_permissions(entry.path(), std::fs::Permissions::from_mode(0o700));
-            remove_tree(&entry.path())?;
-        } else {
-            std::fs::remove_file(entry.path()).map_err(errno_of)?;
-        }
-    }
-    std::fs::remove_dir(path).map_err(errno_of)
 }

@@ -1,10 +1,14 @@
 //! Repositories as they are: nothing of ours is left in them, and every shape of them works.
 
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use super::support::place::Place;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::support::place::{Place, clawjail};
 use super::support::tier::Tier;
 use super::trial::{Trial, denied, works};
 use super::{Case, case};
@@ -16,6 +20,7 @@ pub const CASES: &[Case] = &[
     case("A10", "a run leaves a repository as it was, also 20 runs at once", leaves_nothing),
     case("A10k", "kill -9 of supervisor, launcher or init at any moment leaves nothing behind", killed_at_any_moment),
     case("A10g", "a control group that a killed run left behind is in nobody's way", stale_groups),
+    case("A10s", "what is left when all of a run's own processes are killed at once is removed by the doctor", swept),
     case("A11", "a worktree, a submodule and linked hooks start, work and stay protected", shapes),
     Case {
         id: "A11h",
@@ -100,21 +105,62 @@ fn named(token: &str, name: &str) -> Option<i32> {
 
 /// Control groups and private directories that belong to a launcher of this number.
 fn leftovers(launcher: i32) -> Vec<String> {
-    let mut found = Vec::new();
     let controllers = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
-    for group in controllers.chain([std::path::PathBuf::from("/sys/fs/cgroup")]) {
-        for group in [group.join(format!("clawjail.{launcher}")), group.join(format!("clawjail/clawjail.{launcher}"))] {
-            if group.exists() {
-                found.push(group.display().to_string());
-            }
-        }
-    }
+    let parents = controllers.chain([PathBuf::from("/sys/fs/cgroup"), PathBuf::from("/sys/fs/cgroup/clawjail")]);
+    let groups = parents.chain(group_parents()).map(|parent| parent.join(format!("clawjail.{launcher}")));
+    let mut found: Vec<String> =
+        groups.filter(|group| group.exists()).map(|group| group.display().to_string()).collect();
     for entry in std::fs::read_dir("/tmp").into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(&format!("clawjail.{launcher}.")) {
             found.push(entry.path().display().to_string());
         }
     }
     found
+}
+
+/// A run that goes on until its supervisor is killed, and its launcher.
+fn long_run(trial: &Trial, token: &str) -> (Child, i32) {
+    let child = trial.jail().start(["bash", "-c", &format!("touch {token}; sleep 300; true {token}")]);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !trial.place.holds(token) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    (child, named(token, "clawjail-launch").unwrap_or_default())
+}
+
+/// When all three are killed at once, nobody of them is left to clear up; the next doctor does.
+fn swept(trial: &mut Trial) {
+    let [dead, alive] = ["dead", "alive"].map(|word| format!("{}{word}", trial.place.token));
+    let ((mut child, launcher), (mut other, living_launcher)) = (long_run(trial, &dead), long_run(trial, &alive));
+    let kept = leftovers(living_launcher).len();
+    let own: Vec<i32> = ["clawjail-launch", "clawjail-init"].iter().filter_map(|name| named(&dead, name)).collect();
+    for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
+        for pid in own.iter().copied().chain([child.id() as i32]) {
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
+    let _ = child.wait();
+    let before = leftovers(launcher);
+    let said = trial.place.command(clawjail()).arg("doctor").output().expect("the binary can be executed");
+    let after = leftovers(launcher);
+    trial.deny("what is left of one that is gone", after.is_empty(), format!("{after:?} of {before:?}, {said:?}"));
+    // In the user tier without groups there is nothing that could be left.
+    trial.allow("something was left", !before.is_empty() || trial.tier == Tier::User, launcher);
+    trial.allow("one that is not gone", leftovers(living_launcher).len() == kept, living_launcher);
+    if trial.tier != Tier::Bare {
+        trial.deny("processes of one that is gone", living(&dead).is_empty(), living(&dead).len());
+    }
+    trial.allow("a run beside it", other.try_wait().is_ok_and(|ended| ended.is_none()), "it ended");
+    for pid in living(&dead) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    let _ = kill(Pid::from_raw(other.id() as i32), Signal::SIGTERM);
+    let _ = other.wait();
+    trial.deny(
+        "the other, afterwards",
+        leftovers(living_launcher).is_empty(),
+        format!("{:?}", leftovers(living_launcher)),
+    );
 }
 
 fn killed_at_any_moment(trial: &mut Trial) {
@@ -137,8 +183,8 @@ fn killed_at_any_moment(trial: &mut Trial) {
             launchers.extend(launcher.or_else(|| named(&token, "clawjail-launch")));
             let target = if victim == "supervisor" { Some(child.id() as i32) } else { named(&token, victim) };
             // Not there yet: then the supervisor is the only one who can be killed.
-            let target = nix::unistd::Pid::from_raw(target.unwrap_or(child.id() as i32));
-            let _ = nix::sys::signal::kill(target, nix::sys::signal::Signal::SIGKILL);
+            let target = Pid::from_raw(target.unwrap_or(child.id() as i32));
+            let _ = kill(target, Signal::SIGKILL);
             let deadline = Instant::now() + Duration::from_secs(10);
             while !living(&token).is_empty() && Instant::now() < deadline {
                 let _ = child.try_wait();
@@ -153,7 +199,7 @@ fn killed_at_any_moment(trial: &mut Trial) {
             let _ = child.kill();
             let _ = child.wait();
             for pid in left {
-                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
         }
     }
@@ -246,18 +292,21 @@ fn hooks_path(trial: &mut Trial) {
 }
 
 /// A group that nobody removed carries a process number that comes around again.
+/// Where our own groups are made, with control groups of version 1.
+fn group_parents() -> Vec<PathBuf> {
+    let text = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let parents = text.lines().filter_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (name, path) = (fields.next()?, fields.next()?);
+        let mount = Path::new("/sys/fs/cgroup").join(name);
+        let parent = mount.join(path.trim_start_matches('/'));
+        matches!(name, "pids" | "cpu" | "memory").then(|| if parent.is_dir() { parent } else { mount })
+    });
+    parents.filter(|parent| parent.is_dir()).collect()
+}
+
 fn stale_groups(trial: &mut Trial) {
-    let parents: Vec<std::path::PathBuf> = std::fs::read_to_string("/proc/self/cgroup")
-        .unwrap_or_default()
-        .lines()
-        .filter_map(|line| {
-            let mut fields = line.splitn(3, ':').skip(1);
-            let (name, path) = (fields.next()?, fields.next()?);
-            matches!(name, "pids" | "cpu" | "memory")
-                .then(|| std::path::Path::new("/sys/fs/cgroup").join(name).join(path.trim_start_matches('/')))
-        })
-        .filter(|parent| parent.exists())
-        .collect();
+    let parents = group_parents();
     if trial.tier != Tier::Root || parents.is_empty() {
         return trial.skip("once is enough, as root with control groups of version 1");
     }
@@ -265,7 +314,7 @@ fn stale_groups(trial: &mut Trial) {
     let next = std::fs::read_to_string("/proc/sys/kernel/ns_last_pid").ok().and_then(|text| text.trim().parse().ok());
     let next: u32 = next.unwrap_or_else(std::process::id);
     let groups: Vec<_> = (next..next + 400)
-        .filter(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists())
+        .filter(|pid| !Path::new(&format!("/proc/{pid}")).exists())
         .flat_map(|pid| parents.iter().map(move |parent| parent.join(format!("clawjail.{pid}"))))
         .filter(|group| std::fs::create_dir(group).is_ok())
         .collect();

@@ -19,6 +19,7 @@ pub fn attempt(name: &str, words: &[CString]) -> Option<Result<String, Errno>> {
         "kill-storm" => kill_storm(&words[1], number(2)),
         "name-flood" => Ok(name_flood(&words[1], number(2))),
         "flood-forever" => flood_forever(&words[1], number(2)),
+        "deep" => deep(number(1)),
         "reopen" => reopen(&words[1]),
         "map-and-write" => map_and_write(&words[1]),
         _ => return None,
@@ -124,6 +125,17 @@ fn name_flood(directory: &CString, times: i64) -> String {
         open(here(), &name.expect("no NUL"), CREATE).is_ok()
     });
     made.count().to_string()
+}
+
+/// Directories in directories, deeper than any path can name.
+fn deep(levels: i64) -> Result<String, Errno> {
+    let name = CString::new([b'd'; 200]).expect("no NUL");
+    for _ in 0..levels {
+        call(libc::SYS_mkdirat, &[here(), name.as_ptr() as i64, 0o700])?;
+        call(libc::SYS_chdir, &[name.as_ptr() as i64])?;
+        open(here(), &CString::from(c"file"), CREATE)?;
+    }
+    Ok(String::new())
 }
 
 /// So many processes that do nothing but ask, until somebody ends them.

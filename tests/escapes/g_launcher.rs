@@ -166,6 +166,10 @@ fn private_places(trial: &mut Trial) {
     );
     let home = std::path::PathBuf::from(odd.text());
     trial.deny("one with unreadable directories", odd.code == Some(0) && !home.exists(), odd.whole());
+    let program = trial.place.inside().join(trial.arm());
+    let deep = trial.jail().bash(&format!("echo $HOME; cd $HOME && {} 'deep 60'", program.display()));
+    let home = std::path::PathBuf::from(deep.text().lines().next().unwrap_or_default());
+    trial.deny("one deeper than any path", deep.text().contains("deep 60\tok") && !home.exists(), deep.whole());
     trial.deny("what a link in it leads to", std::path::Path::new("/usr").exists(), "it is gone");
 }
 
