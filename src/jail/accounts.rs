@@ -1,6 +1,7 @@
 //! Users of this host, from `/etc/passwd` alone: a static binary loads no name service, and the launcher wants none.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::{getgid, getuid};
 
@@ -22,18 +23,29 @@ fn caller(uid: u32, gid: u32) -> Caller {
         gid,
         name: field(0).map_or(wanted.clone(), str::to_owned),
         // Somebody without an entry has no home; a path that does not exist grants nothing.
-        home: PathBuf::from(field(5).unwrap_or("/nonexistent")),
+        home: real(PathBuf::from(field(5).unwrap_or("/nonexistent"))),
     }
+}
+
+/// A home as the kernel knows it: `/home` can be a link, and workspaces are known by real paths. All that is above a home is
+/// root's, so nobody else can have put a link there.
+fn real(home: PathBuf) -> PathBuf {
+    home.canonicalize().unwrap_or(home)
 }
 
 /// Home directories of people and services.
 pub fn homes() -> Vec<PathBuf> {
-    passwd()
-        .lines()
-        .filter_map(|line| line.split(':').nth(5))
-        .filter(|home| home.starts_with('/'))
-        .map(PathBuf::from)
-        .collect()
+    let text = passwd();
+    let homes = text.lines().filter_map(|line| line.split(':').nth(5)).filter(|home| home.starts_with('/'));
+    let mut tops: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
+    let homes = homes.map(|home| {
+        // The links that matter are few and directly in `/`; looking at every home would wake automounters.
+        let top: PathBuf = Path::new(home).components().take(2).collect();
+        let rest = Path::new(home).strip_prefix(&top).unwrap_or(Path::new(""));
+        let top = tops.entry(top.clone()).or_insert_with(|| real(top));
+        if rest.as_os_str().is_empty() { top.clone() } else { top.join(rest) }
+    });
+    homes.collect()
 }
 
 fn passwd() -> String {

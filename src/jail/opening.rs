@@ -3,7 +3,8 @@
 //! [`Jail::begin`] makes the process and its namespaces before there is a plan, so that the kernel's part of the work runs
 //! beside ours on another processor; [`Jail::order`] sends the plan.
 
-use std::fs::File;
+use std::collections::BTreeSet;
+use std::fs::{DirEntry, File};
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -100,9 +101,9 @@ impl Jail {
         }
     }
 
-    /// Makes the private places of a jail without a view.
-    pub fn make_private(&mut self) -> Result<&Path, Failed> {
-        let path = std::env::temp_dir().join(format!(
+    /// Makes the private places of a jail without a view, outside of its workspace.
+    pub fn make_private(&mut self, workspace: &Path) -> Result<&Path, Failed> {
+        let path = private_parent(workspace).join(format!(
             "{}.{}",
             group_name(getpid()),
             unguessable().map_err(Failed::at("make_private"))?
@@ -160,10 +161,34 @@ pub fn group_name(pid: Pid) -> String {
     format!("clawjail.{pid}")
 }
 
+/// Where every host has a place for temporary files.
+const TMP: &str = "/tmp";
+
+/// The caller's own place for temporary files, where it is one: what lies in the workspace, or what others could put another
+/// directory in place of, is not.
+fn private_parent(workspace: &Path) -> PathBuf {
+    let (written, tmp) = (std::env::temp_dir(), PathBuf::from(TMP));
+    let Ok(real) = written.canonicalize() else { return tmp };
+    if written.is_relative() || written.starts_with(workspace) || real.starts_with(workspace) {
+        return tmp;
+    }
+    let steady = real.metadata().is_ok_and(|about| {
+        let owned = about.uid() == 0 || about.uid() == nix::unistd::geteuid().as_raw();
+        owned && (about.mode() & 0o022 == 0 || about.mode() & 0o1000 != 0)
+    });
+    if steady { real } else { tmp }
+}
+
+/// What may be the private places of launchers.
+fn private_places() -> impl Iterator<Item = DirEntry> {
+    let parents = BTreeSet::from([PathBuf::from(TMP), std::env::temp_dir()]);
+    parents.into_iter().flat_map(std::fs::read_dir).flatten().flatten()
+}
+
 /// Removes the private places that the launcher `pid` left behind, if they are our own and nobody holds them.
 pub fn remove_private_of(pid: Pid) {
     let prefix = format!("{}.", group_name(pid));
-    for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+    for entry in private_places() {
         let ours = entry.metadata().is_ok_and(|about| about.uid() == nix::unistd::geteuid().as_raw());
         if ours && entry.file_name().to_string_lossy().starts_with(&prefix) && lock(&entry.path()).is_ok() {
             let _ = remove_tree(&entry.path());
@@ -179,11 +204,8 @@ fn lock(path: &Path) -> Result<Flock<File>, Errno> {
 
 /// The launchers that have private places of ours here, living or not.
 pub fn launchers_with_private() -> Vec<Pid> {
-    let entries = std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
-    let pid = |entry: std::fs::DirEntry| {
-        entry.file_name().to_str()?.strip_prefix("clawjail.")?.split_once('.')?.0.parse().ok()
-    };
-    entries.filter_map(pid).map(Pid::from_raw).collect()
+    let pid = |entry: DirEntry| entry.file_name().to_str()?.strip_prefix("clawjail.")?.split_once('.')?.0.parse().ok();
+    private_places().filter_map(pid).map(Pid::from_raw).collect()
 }
 
 /// A name that nobody could have put in our way.

@@ -73,7 +73,10 @@ pub fn start(
     let tier = choose_tier(request.tier, &ahead.setting)?;
     let (setting, jail) = ahead.into_jail(tier)?;
     let (mut jail, prepared) = settle(request, &setting, jail)?;
-    let private = if tier == Tier::Bare { jail.make_private()?.to_string_lossy().into_owned() } else { String::new() };
+    let private = match tier {
+        Tier::Bare => jail.make_private(&prepared.workspace.directory.path)?.to_string_lossy().into_owned(),
+        Tier::Root | Tier::User => String::new(),
+    };
     order(&jail, &prepared, &private)?;
     // From here on init builds the view, and all this happens beside it.
     jail.group.apply(&prepared.plan.limits)?;

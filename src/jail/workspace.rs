@@ -56,6 +56,10 @@ pub fn open(path: &Path, cwd: Option<&Path>, caller: &Caller, own: Ids) -> Resul
     let descriptor = open_directory(path, caller, own, "workspace")?;
     let real = real_path(&descriptor)?;
     refuse_by_place(&real, caller)?;
+    if own.uid != 0 {
+        // Root reads no profiles from homes.
+        refuse_profiles(&real, caller)?;
+    }
     let stat = fstat(&descriptor).map_err(|errno| refuse("workspace", &real, errno.desc()))?;
     let owner = Owner { uid: stat.st_uid, gid: stat.st_gid };
     if caller.uid != 0 && owner.uid != caller.uid {
@@ -151,6 +155,18 @@ fn refuse_by_place(real: &Path, caller: &Caller) -> Result<(), Refused> {
         return no("a top-level directory");
     }
     Ok(())
+}
+
+/// A command that could write its caller's profiles would choose what the next run may do.
+fn refuse_profiles(real: &Path, caller: &Caller) -> Result<(), Refused> {
+    let settings = caller.home.join(".config");
+    let profiles = settings.canonicalize().unwrap_or(settings).join("clawjail");
+    if !profiles.starts_with(real) && !real.starts_with(&profiles) {
+        return Ok(());
+    }
+    let message =
+        format!("workspace `{}` has to do with `{}`, where profiles are read", real.display(), profiles.display());
+    Err(refused("workspace_forbidden", message, "choose a directory that holds the work and nothing else"))
 }
 
 fn through_link(path: &Path, what: &str) -> Refused {

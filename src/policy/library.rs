@@ -108,6 +108,11 @@ pub enum OpenCause {
     NotADirectory,
     /// It should be a regular file.
     NotAFile,
+    /// It has further names, somewhere.
+    HardLinks {
+        /// How many in all.
+        names: String,
+    },
     /// It is larger than any text of ours.
     TooLarge,
     /// It is not UTF-8.
@@ -129,6 +134,7 @@ impl fmt::Display for OpenError {
                 write!(f, ": not a directory (a symbolic link is not followed)")
             }
             OpenCause::NotAFile => write!(f, ": not a regular file"),
+            OpenCause::HardLinks { names } => write!(f, ": has {names} names (hard links)"),
             OpenCause::TooLarge => write!(f, ": larger than 256 KiB"),
             OpenCause::Encoding => write!(f, ": not UTF-8 text"),
             OpenCause::System(_) => Ok(()),

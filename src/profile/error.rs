@@ -108,6 +108,7 @@ fn remedy(error: &OpenError) -> Option<String> {
         OpenCause::Owner { expected, .. } if expected == "root" => {
             Some(format!("`chown root {path}` after reading it"))
         }
+        OpenCause::HardLinks { .. } => Some(format!("`cp {path} {path}.new && mv {path}.new {path}` after reading it")),
         OpenCause::Writable { .. } => Some(format!("`chmod go-w {path}` after reading it")),
         _ => None,
     }

@@ -227,7 +227,8 @@ fn open_below(dir: &ConfigDir, below: &[&str], name: &str) -> Result<Option<Docu
     let Some(opened) = step(opened, &path, dir.trust)? else {
         return Ok(None);
     };
-    let text = read_text(opened).map_err(|cause| OpenError { path: path.clone(), cause })?;
+    let read = refuse_hard_links(&opened).and_then(|()| read_text(opened));
+    let text = read.map_err(|cause| OpenError { path: path.clone(), cause })?;
     Ok(Some(Document { source: path.display().to_string(), text: text.into(), authority: dir.trust.authority() }))
 }
 
@@ -245,6 +246,13 @@ fn step(opened: Result<OwnedFd, Errno>, path: &Path, trust: Trust) -> Result<Opt
     let facts = fstat(&descriptor).map_err(|errno| error(OpenCause::System(errno.into())))?;
     trust.check(&facts).map_err(error)?;
     Ok(Some(descriptor))
+}
+
+/// Of a file with more than one name, the directories that were checked do not say who could have put it there.
+fn refuse_hard_links(descriptor: &OwnedFd) -> Result<(), OpenCause> {
+    let facts = fstat(descriptor).map_err(|errno| OpenCause::System(errno.into()))?;
+    let is_file = SFlag::from_bits_truncate(facts.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG;
+    if is_file && facts.st_nlink > 1 { Err(OpenCause::HardLinks { names: facts.st_nlink.to_string() }) } else { Ok(()) }
 }
 
 fn read_text(descriptor: OwnedFd) -> Result<String, OpenCause> {

@@ -120,6 +120,8 @@ mod terminals;
 
 mod places;
 
+mod owned;
+
 mod network;
 
 mod tools;

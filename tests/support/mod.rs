@@ -4,6 +4,7 @@
 //! stands in for a user; it is made if there is none. Nothing here knows how the binary works inside.
 
 pub mod account;
+pub mod etc;
 pub mod jail;
 pub mod place;
 pub mod tier;
