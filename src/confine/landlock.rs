@@ -56,8 +56,9 @@ fn real_rules(plan: &Plan) -> Rules {
     }
     let mut real = Rules::new();
     for (path, rights) in &plan.landlock.rules {
-        // The workspace is real already; resolving it again would follow a link put there since.
-        let resolved = if plan.workspace.as_ref() == Some(path) { Ok(path.clone()) } else { path.canonicalize() };
+        // The workspace is real already; a link in it, or put in its place since, is not to be followed.
+        let own = plan.workspace.as_ref().is_some_and(|workspace| lies_at_or_below(path, workspace));
+        let resolved = if own { Ok(path.clone()) } else { path.canonicalize() };
         put(&mut real, &resolved.unwrap_or_else(|_| path.clone()), *rights);
     }
     real

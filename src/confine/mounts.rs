@@ -114,15 +114,18 @@ pub fn enter(root: Root) -> Result<(), Failed> {
 }
 
 /// Opens a host path as the caller would, without following a last link or any magic one.
-pub fn open_host(path: &Path, opener: Opener) -> Result<OwnedFd, Errno> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
+pub fn open_host(host: &HostPath, opener: Opener) -> Result<OwnedFd, Errno> {
+    let path = &host.source;
+    let resolve = match host.missing {
+        Missing::Unlinked => ResolveFlag::RESOLVE_NO_SYMLINKS,
+        Missing::Skip | Missing::Fail => ResolveFlag::RESOLVE_NO_MAGICLINKS,
+    };
+    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC).resolve(resolve);
     if opener.caller == opener.own {
-        return openat2(nix::fcntl::AT_FDCWD, path, how);
+        return openat2(nix::fcntl::AT_FDCWD, path.as_path(), how);
     }
     set_filesystem_ids(opener.caller.uid, opener.caller.gid)?;
-    let opened = openat2(nix::fcntl::AT_FDCWD, path, how);
+    let opened = openat2(nix::fcntl::AT_FDCWD, path.as_path(), how);
     set_filesystem_ids(opener.own.uid, opener.own.gid)?;
     opened
 }
@@ -166,10 +169,11 @@ impl Filling<'_> {
     }
 
     fn place_host_path(&mut self, path: &Path, host: &HostPath) -> Result<(), Errno> {
-        let source = match open_host(&host.source, self.opener) {
-            Ok(source) => source,
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) if host.missing == Missing::Skip => return Ok(()),
-            Err(errno) => return Err(errno),
+        let source = match (open_host(host, self.opener), host.missing) {
+            (Ok(source), _) => source,
+            (Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES), Missing::Skip | Missing::Unlinked)
+            | (Err(Errno::ELOOP), Missing::Unlinked) => return Ok(()),
+            (Err(errno), _) => return Err(errno),
         };
         if kind_of(source.as_fd())? == SFlag::S_IFLNK {
             let target = readlinkat(source.as_fd(), "")?;

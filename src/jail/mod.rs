@@ -14,6 +14,7 @@ pub mod command;
 pub mod descendants;
 pub mod environment;
 pub mod examine;
+pub mod folding;
 pub mod idmap;
 pub mod init;
 pub mod launcher;

@@ -66,7 +66,7 @@ impl Trees {
                 continue;
             }
             // A link, or nothing: init deals with both.
-            let Ok(source) = open_host(&host.source, opener) else { continue };
+            let Ok(source) = open_host(host, opener) else { continue };
             let Ok(tree) = mounts::clone_tree(source.as_fd(), Depth::Recursive) else { continue };
             let map = self.map(owner)?;
             if mounts::translate_owners(tree.as_fd(), 0, map).is_ok() {

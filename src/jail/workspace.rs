@@ -12,8 +12,8 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::fstat;
 
-use super::accounts;
 use super::repository::hooks_directory;
+use super::{accounts, folding};
 use crate::confine::Ids;
 use crate::plan::Owner;
 use crate::plan::compile::Refused;
@@ -67,6 +67,17 @@ pub fn open(path: &Path, cwd: Option<&Path>, caller: &Caller, own: Ids) -> Resul
             "workspace_not_owned",
             format!("workspace `{}` belongs to uid {}, not to `{}`", real.display(), owner.uid, caller.name),
             "choose a directory of your own",
+        ));
+    }
+    let folds = as_caller(Ids { uid: caller.uid, gid: caller.gid }, own, || folding::folds(&descriptor));
+    if folds.map_err(|errno| refuse("workspace", &real, errno.desc()))? {
+        return Err(refused(
+            "workspace_folds_names",
+            format!(
+                "workspace `{}` takes names that differ in case for the same, which shields cannot",
+                real.display()
+            ),
+            "choose a directory that tells them apart, on a filesystem such as ext4, xfs or btrfs",
         ));
     }
     let hooks = as_caller(Ids { uid: caller.uid, gid: caller.gid }, own, || Ok(hooks_directory(&descriptor, &real)));

@@ -127,6 +127,9 @@ pub struct HostPath {
 pub enum Missing {
     /// It is left out: policies name paths of many distributions.
     Skip,
+    /// It is left out, also when a link is on the way: it lies in the workspace, where anybody who worked there could have
+    /// put one.
+    Unlinked,
     /// The run fails: the caller named it.
     Fail,
 }

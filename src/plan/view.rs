@@ -131,7 +131,7 @@ fn host_path(grant: &Grant, path: &Path, request: &Request) -> HostPath {
         source: path.to_path_buf(),
         rights: Rights::default(),
         owner: callers_own.then_some(Owner { uid: request.caller.uid, gid: request.caller.gid }),
-        missing: Missing::Skip,
+        missing: if lies_at_or_below(path, &request.workspace.path) { Missing::Unlinked } else { Missing::Skip },
         why: grant.why.clone(),
         from: grant.from.clone(),
     }

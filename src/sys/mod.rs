@@ -5,6 +5,7 @@
 #![expect(unsafe_code, reason = "system calls without a safe wrapper; nowhere else in the crate")]
 
 pub mod abi;
+pub mod attributes;
 pub mod interface;
 pub mod keyring;
 pub mod mounts;

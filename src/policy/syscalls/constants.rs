@@ -87,6 +87,7 @@ const CONSTANTS: &[(&str, u64)] = &[
     ("KDSKBDIACR", 0x4b4b),
     ("KDSETKEYCODE", 0x4b4d),
     ("KDSKBDIACRUC", 0x4bfb),
+    ("FS_IOC_SETFLAGS", 0x4008_6602),
     // prctl
     ("PR_SET_PDEATHSIG", int(libc::PR_SET_PDEATHSIG)),
     ("PR_GET_PDEATHSIG", int(libc::PR_GET_PDEATHSIG)),
