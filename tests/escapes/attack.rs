@@ -34,6 +34,7 @@ fn attempt(words: &[CString]) -> Answer {
     let path = |number: usize| words[number].as_ptr() as i64;
     let number = |number: usize| integer(words.get(number));
     let here = i64::from(libc::AT_FDCWD);
+    let mut bits = 0i64;
     let open = |flags: i32| call(libc::SYS_openat, &[here, path(1), i64::from(flags | libc::O_CLOEXEC), 0o644]);
     match name {
         "read" => read(open(libc::O_RDONLY | libc::O_NONBLOCK)?),
@@ -94,6 +95,12 @@ fn attempt(words: &[CString]) -> Answer {
         "call-with-path" => call(number(1), &[path(2), number(3), number(4)]).map(none),
         "exec" => execute(&words[1..]),
         "exec-copy" => execute_copy(&words[1..]),
+        "inode-flags" => call(libc::SYS_ioctl, &[open(libc::O_RDONLY)?, 0x8008_6601, (&raw mut bits) as i64]).map(none),
+        "set-inode-flags" => {
+            bits = number(2);
+            call(libc::SYS_ioctl, &[open(libc::O_RDONLY)?, 0x4008_6602, (&raw mut bits) as i64]).map(none)
+        }
+        "landlock" => super::attack_landlock::attempt(number(1) as u32, &words[2], &words[3]),
         "utime" => call(libc::SYS_utimensat, &[here, path(1), 0, 0]).map(none),
         "bad-pointers" => Ok(bad_pointers()),
         "environment" => {

@@ -19,6 +19,7 @@
 mod support;
 
 mod attack;
+mod attack_landlock;
 mod attack_names;
 mod attack_processes;
 mod attack_sockets;
@@ -27,6 +28,7 @@ mod trial;
 
 mod a_links;
 mod a_names;
+mod a_places;
 mod a_repositories;
 mod a_views;
 mod b_broker;
@@ -118,6 +120,7 @@ fn all() -> Vec<Case> {
     [
         a_links::CASES,
         a_names::CASES,
+        a_places::CASES,
         a_repositories::CASES,
         a_views::CASES,
         b_broker::CASES,

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::Stdio;
 
+use super::support::etc::Etc;
 use super::support::jail::{Jail, Ran};
 use super::support::place::{Place, publish};
 use super::support::tier::Tier;
@@ -109,6 +111,33 @@ impl Trial {
         let program = self.arm();
         let jail = self.jail().profile(profile);
         let ran = jail.run(std::iter::once(&program).chain(wishes.iter().map(|wish| &wish.operation)));
+        self.judge(&ran, &wishes);
+        ran
+    }
+
+    /// Runs words under a profile of this text: of root where root runs the tests, else of the tier's user.
+    pub fn run_under(&self, text: &str, words: &[&str]) -> Ran {
+        let name = format!("{}profile", self.place.token);
+        let jail = self.jail().profile(&name);
+        let mut command = jail.command(words);
+        if let Some(etc) = Etc::new(&self.place) {
+            etc.write(&format!("profiles/{name}.toml"), text);
+            command = etc.command(&command);
+        } else {
+            self.place.write_profile(&name, text);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let ran = jail.finish(command.spawn().expect("the binary can be executed"));
+        self.place.remove_profile(&name);
+        ran
+    }
+
+    /// Tries everything in one run under a profile of this text.
+    pub fn attack_under_text(&mut self, text: &str, wishes: Vec<Wish>) -> Ran {
+        let program = self.arm();
+        let words: Vec<&str> =
+            std::iter::once(program.as_str()).chain(wishes.iter().map(|wish| wish.operation.as_str())).collect();
+        let ran = self.run_under(text, &words);
         self.judge(&ran, &wishes);
         ran
     }

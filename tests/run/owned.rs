@@ -8,7 +8,7 @@ use support::etc::Etc;
 const PLAIN: &str = "summary = \"Test.\"\nextends = \"untrusted\"\n";
 
 /// In every tier, with an /etc/clawjail that holds `plain.toml`.
-fn with_etc(test: impl Fn(&Place, &Etc<'_>)) {
+fn with_etc(test: impl Fn(&Place, &Etc)) {
     in_every_tier(|place| match Etc::new(place) {
         Some(etc) => {
             etc.write("profiles/plain.toml", PLAIN);
@@ -19,7 +19,7 @@ fn with_etc(test: impl Fn(&Place, &Etc<'_>)) {
 }
 
 /// `touch NAME` under this profile.
-fn touch(place: &Place, etc: &Etc<'_>, profile: &str, name: &str) -> Ran {
+fn touch(place: &Place, etc: &Etc, profile: &str, name: &str) -> Ran {
     let jail = Jail::new(place).profile(profile);
     let mut command = etc.command(&jail.command(["touch", name]));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

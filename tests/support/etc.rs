@@ -7,25 +7,32 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::account;
+use super::account::{self, Account};
 use super::place::{Place, base};
 
 /// Files for /etc/clawjail.
-pub struct Etc<'a> {
-    place: &'a Place,
+pub struct Etc {
+    account: &'static Account,
     directory: PathBuf,
+    outside: PathBuf,
+    workspace: PathBuf,
 }
 
-impl<'a> Etc<'a> {
-    /// An empty one. `None` when the tests do not run as root.
-    pub fn new(place: &'a Place) -> Option<Etc<'a>> {
+impl Etc {
+    /// The place's own, empty at first. `None` when the tests do not run as root.
+    pub fn new(place: &Place) -> Option<Etc> {
         if account::own().uid != 0 {
             return None;
         }
         let directory = place.outside.join("etc-clawjail");
-        fs::create_dir(&directory).expect("one for each place");
+        fs::create_dir_all(&directory).expect("own directory");
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).expect("own directory");
-        Some(Etc { place, directory })
+        Some(Etc {
+            account: place.account(),
+            directory,
+            outside: place.outside.clone(),
+            workspace: place.workspace.clone(),
+        })
     }
 
     /// Where a file of it is, outside.
@@ -58,20 +65,20 @@ impl<'a> Etc<'a> {
 
     /// The same command where it sees these files as /etc/clawjail, after `script` as root with `$D` for `outside`.
     pub fn command_after(&self, script: &str, inner: &Command) -> Command {
-        let account = self.place.account();
+        let account = self.account;
         let mut outer = Command::new("unshare");
         outer.args(["--mount", "--propagation", "private", "--", "sh", "-ec"]);
         outer.arg(format!(
             "mount --bind \"$1\" /etc; mount --bind \"$2\" /etc/clawjail; D=\"$3\"; {script}; shift 3; exec \"$@\""
         ));
-        outer.arg("sh").arg(copy_of_etc()).arg(&self.directory).arg(&self.place.outside);
+        outer.arg("sh").arg(copy_of_etc()).arg(&self.directory).arg(&self.outside);
         if account.uid != 0 {
             let [uid, gid] = [account.uid, account.gid].map(|id| id.to_string());
             outer.args(["setpriv", "--reuid", &uid, "--regid", &gid, "--clear-groups", "--"]);
         }
         outer.arg(inner.get_program()).args(inner.get_args()).env_clear();
         outer.envs(inner.get_envs().filter_map(|(name, value)| value.map(|value| (name, value))));
-        outer.current_dir(inner.get_current_dir().unwrap_or(&self.place.workspace));
+        outer.current_dir(inner.get_current_dir().unwrap_or(&self.workspace));
         outer
     }
 
