@@ -23,7 +23,7 @@ use crate::host::Tier;
 use crate::plan::view::MARKER;
 use crate::plan::{Effect, Plan};
 use crate::profile::promise::Promise;
-use crate::sys::process;
+use crate::sys::{keyring, process};
 use crate::wire::privsep::{Finding, Orders};
 
 /// Shielded paths that are tried one by one; a workspace may have many.
@@ -127,6 +127,12 @@ fn try_identity(orders: &Orders, findings: &mut Vec<Finding>) {
     findings.push(finding(Promise::Identity, "hold a capability", capabilities, &[Errno::EPERM]));
     let privileges = if process::has_no_new_privileges() { Err(Errno::EPERM) } else { Ok(()) };
     findings.push(finding(Promise::Identity, "gain privilege by execve", privileges, &[Errno::EPERM]));
+    findings.push(finding(
+        Promise::Identity,
+        "find the session keyring",
+        keyring::find_session(),
+        &[Errno::EPERM, Errno::ENOSYS],
+    ));
     let root = nix::unistd::setresuid(0.into(), 0.into(), 0.into());
     // Where the caller is root without capabilities this changes nothing and may succeed.
     if !nix::unistd::getuid().is_root() {

@@ -245,7 +245,7 @@ fn identity(plan: &Plan) -> Vec<Vec<String>> {
         }
         Identity::Caller(owner) => format!("uid {} and gid {}, as outside", owner.uid, owner.gid),
     };
-    vec![row([&who]), row(["no capability, no supplementary group, no_new_privs, a session keyring of its own"])]
+    vec![row([&who]), row(["no capability, no supplementary group, no_new_privs, no keyring within reach"])]
 }
 
 fn environment(plan: &Plan) -> Vec<Vec<String>> {

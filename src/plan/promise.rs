@@ -84,7 +84,7 @@ fn network(host: &HostFacts) -> Keeping {
 
 fn identity(plan: &Plan) -> Keeping {
     let mut mechanisms =
-        vec!["no capabilities, empty bounding set".to_owned(), "no_new_privs".into(), "new session keyring".into()];
+        vec!["no capabilities, empty bounding set".to_owned(), "no_new_privs".into(), "keyrings out of reach".into()];
     match (plan.tier, plan.identity) {
         (_, Identity::ThrowAway { .. }) => mechanisms.insert(0, "throw-away uid, idmapped mounts".into()),
         (Tier::Root, Identity::Caller(owner)) => {

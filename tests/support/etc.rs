@@ -92,7 +92,7 @@ impl Etc {
 fn copy_of_etc() -> &'static Path {
     static COPY: OnceLock<PathBuf> = OnceLock::new();
     COPY.get_or_init(|| {
-        let copy = base().join("etc");
+        let copy = base().join("copy-of-etc");
         let made = Command::new("cp").args(["--archive", "/etc"]).arg(&copy).status();
         assert!(made.is_ok_and(|status| status.success()), "cannot copy /etc");
         fs::create_dir_all(copy.join("clawjail")).expect("own directory");

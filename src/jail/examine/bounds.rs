@@ -118,7 +118,7 @@ pub fn resource_limits(_: &Setting<'_>) -> Result<String, Failed> {
 /// Leaves the caller's keyring.
 pub fn session_keyring(_: &Setting<'_>) -> Result<String, Failed> {
     identity::leave_keyring()?;
-    Ok("left for a new one, if this kernel has any".into())
+    Ok("out of reach".into())
 }
 
 /// Opens a terminal of the host, as a jail without devpts gets one.
