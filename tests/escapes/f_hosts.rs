@@ -50,7 +50,7 @@ const CALLS: &[(libc::c_long, &str)] = &[
 ];
 
 /// What the hostile program tries, and how an answer begins that keeps it in.
-const ATTEMPTS: [(&str, &str); 11] = [
+pub const ATTEMPTS: [(&str, &str); 11] = [
     ("read /etc/shadow", "E"),
     ("read .env", "E"),
     ("create .envrc", "E"),
@@ -82,13 +82,14 @@ fn identity(trial: &Trial, answer: &str) -> String {
     format!("{own}/{own}/{own} {own}/{own}/{own} 0")
 }
 
-fn prepare(trial: &Trial) {
+/// Puts what the attempts are about into the workspace.
+pub fn prepare(trial: &Trial) {
     trial.place.write(".env", "TOKEN=1\n");
     trial.place.write("CLAUDE.md", "be good\n");
 }
 
 /// Whole, or nothing at all.
-fn whole_or_nothing(trial: &mut Trial, what: &str, ran: &Ran) {
+pub fn whole_or_nothing(trial: &mut Trial, what: &str, ran: &Ran) {
     let text = ran.text();
     if text.is_empty() {
         let clear = matches!(ran.code, Some(125 | 126)) && !ran.own_lines().is_empty() && ran.own_lines().len() <= 2;

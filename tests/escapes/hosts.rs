@@ -43,14 +43,69 @@ impl Fault {
 
 /// Has `command` start on a host with this fault.
 pub fn put_on(command: &mut Command, fault: Fault) {
-    // SAFETY: between fork and exec only calls that are safe there.
+    put_all_on(command, vec![fault]);
+}
+
+/// Has `command` start on a host with all of these.
+pub fn put_all_on(command: &mut Command, faults: Vec<Fault>) {
+    // SAFETY: between fork and exec only calls that are safe there; the list is only read.
     unsafe {
         command.pre_exec(move || {
             // A descriptor that nobody meant to pass on.
             libc::dup2(0, 77);
-            install(fault)
+            faults.iter().try_for_each(|fault| install(*fault))
         });
     }
+}
+
+/// What the filters that container engines ship say no to: everything that makes namespaces or mounts.
+pub fn container() -> Vec<Fault> {
+    let denied = [
+        libc::SYS_unshare,
+        libc::SYS_setns,
+        libc::SYS_mount,
+        libc::SYS_umount2,
+        libc::SYS_pivot_root,
+        libc::SYS_open_tree,
+        libc::SYS_move_mount,
+        libc::SYS_fsopen,
+        libc::SYS_fsmount,
+        libc::SYS_mount_setattr,
+        libc::SYS_keyctl,
+        libc::SYS_add_key,
+        libc::SYS_request_key,
+        libc::SYS_bpf,
+    ];
+    let namespaces = Fault { number: libc::SYS_clone, when: When::Has(0, 0x7e02_0000), errno: libc::EPERM };
+    let hidden = Fault::of(libc::SYS_clone3, libc::ENOSYS);
+    denied.map(|number| Fault::of(number, libc::EPERM)).into_iter().chain([namespaces, hidden]).collect()
+}
+
+/// The capabilities that container engines leave to root.
+const CONTAINER_CAPABILITIES: &str = "-all,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,\
+                                      +net_bind_service,+net_raw,+sys_chroot,+mknod,+audit_write,+setfcap";
+
+/// The same command in what a container engine starts for this user.
+pub fn in_container(inner: &Command, uid: u32) -> Command {
+    let mut command = if uid == 0 {
+        wrapped(&["setpriv", "--inh-caps=-all", &format!("--bounding-set={CONTAINER_CAPABILITIES}"), "--"], inner)
+    } else {
+        let uid = uid.to_string();
+        wrapped(&["setpriv", "--reuid", &uid, "--regid", &uid, "--clear-groups", "--"], inner)
+    };
+    put_all_on(&mut command, container());
+    command
+}
+
+/// The same command, started by these words.
+pub fn wrapped(words: &[&str], inner: &Command) -> Command {
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).arg(inner.get_program()).args(inner.get_args()).env_clear();
+    command.envs(inner.get_envs().filter_map(|(name, value)| value.map(|value| (name, value))));
+    if let Some(directory) = inner.get_current_dir() {
+        command.current_dir(directory);
+    }
+    command
 }
 
 /// Runs the hostile program on a host with this fault.

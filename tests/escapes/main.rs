@@ -36,6 +36,7 @@ mod b_calls;
 mod b_sockets;
 mod d_decisions;
 mod e_resources;
+mod f_containers;
 mod f_hosts;
 mod g_launcher;
 
@@ -128,6 +129,7 @@ fn all() -> Vec<Case> {
         b_sockets::CASES,
         d_decisions::CASES,
         e_resources::CASES,
+        f_containers::CASES,
         f_hosts::CASES,
         g_launcher::CASES,
     ]
