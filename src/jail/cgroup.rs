@@ -66,6 +66,10 @@ enum Role {
 
 /// One processor's worth of time in each period, microseconds; the kernel's own default period.
 const PERIOD_US: u64 = 100_000;
+/// The longest that it takes.
+const LONGEST_PERIOD_US: u64 = 1_000_000;
+/// As many pids as there can be, `PID_MAX_LIMIT`; proc_sys_kernel(5).
+const MOST_PIDS: u64 = 4_194_304;
 
 impl Group {
     /// Makes the v2 group of a jail named `name`, so that its init can be cloned into it: joining later by a write costs
@@ -153,15 +157,18 @@ impl Group {
             add("memory", (habit.0, habit.1.into()), Role::HabitIfThere);
         }
         if let Some(count) = limits.processes {
-            // One more for init.
-            add("pids", ("pids.max", count.saturating_add(1).to_string()), Role::Limit);
+            // One more for init. The kernel takes no number that is larger than all pids there can be.
+            let count = count.saturating_add(1).min(MOST_PIDS);
+            add("pids", ("pids.max", count.to_string()), Role::Limit);
         }
         if let Some(milli) = limits.cpu_milli {
-            let quota = PERIOD_US * u64::from(milli) / 1000;
+            // No quota is taken below a millisecond, so a small share needs the longest period.
+            let period = if milli < 10 { LONGEST_PERIOD_US } else { PERIOD_US };
+            let quota = period * u64::from(milli) / 1000;
             if v2 {
-                add("cpu", ("cpu.max", format!("{quota} {PERIOD_US}")), Role::Limit);
+                add("cpu", ("cpu.max", format!("{quota} {period}")), Role::Limit);
             } else {
-                add("cpu", ("cpu.cfs_period_us", PERIOD_US.to_string()), Role::Period);
+                add("cpu", ("cpu.cfs_period_us", period.to_string()), Role::Period);
                 add("cpu", ("cpu.cfs_quota_us", quota.to_string()), Role::Limit);
             }
         }

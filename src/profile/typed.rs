@@ -62,8 +62,10 @@ impl<T: Quantity> Visitor<'_> for Typing<T> {
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
-        // TOML ends at i64; what is above is refused as too large for every quantity.
-        T::from_whole(i64::try_from(number).unwrap_or(i64::MAX)).map(Some).map_err(E::custom)
+        // TOML ends at i64; what is above is no quantity of any kind, and not the largest one either.
+        let whole = i64::try_from(number);
+        let whole = whole.map_err(|_| E::custom(format!("`{number}` is too large: expected {}", T::EXPECTED)))?;
+        T::from_whole(whole).map(Some).map_err(E::custom)
     }
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
