@@ -95,6 +95,10 @@ fn attempt(words: &[CString]) -> Answer {
         "call-with-path" => call(number(1), &[path(2), number(3), number(4)]).map(none),
         "exec" => execute(&words[1..]),
         "exec-copy" => execute_copy(&words[1..]),
+        "xattr" => {
+            let (name, value) = (c"user.evil", b"x");
+            call(libc::SYS_setxattr, &[path(1), name.as_ptr() as i64, value.as_ptr() as i64, 1, 0]).map(none)
+        }
         "inode-flags" => call(libc::SYS_ioctl, &[open(libc::O_RDONLY)?, 0x8008_6601, (&raw mut bits) as i64]).map(none),
         "set-inode-flags" => {
             bits = number(2);

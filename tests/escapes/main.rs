@@ -35,10 +35,13 @@ mod b_broker;
 mod b_calls;
 mod b_sockets;
 mod d_decisions;
+mod d_texts;
+mod e_floods;
 mod e_resources;
 mod f_containers;
 mod f_hosts;
 mod g_launcher;
+mod g_privileges;
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -63,6 +66,19 @@ pub struct Case {
 pub const fn case(id: &'static str, says: &'static str, run: fn(&mut Trial)) -> Case {
     Case { id, says, run, gaps: &[] }
 }
+
+/// What is in the list of known escapes and has no case here, and why: so that nothing is left out in silence.
+const ELSEWHERE: [(&str, &str); 9] = [
+    ("A18 A19", "belong to copy-on-write workspaces, which are refused until there are any (A16)"),
+    ("B6", "belongs to the egress gate: nothing connects on a command's behalf yet"),
+    ("B8", "is how every case judges: by what the kernel returned to the hostile program, never by our own log"),
+    ("C1 to C21, C23, C24", "belong to the egress gate: a profile with egress is refused (D9)"),
+    ("D1 D3", "do not apply: no rule of ours looks at a command's words or at the name of a program"),
+    ("D2", "belongs to the daemon: nothing is approved before it runs yet"),
+    ("D13", "belongs to the ledger, and to the tests of verdicts until there is one"),
+    ("G10", "belongs to the daemon: there is no socket yet"),
+    ("B10 F8 on other kernels", "belong to tests/kernels: here a filter or a mount stands for them"),
+];
 
 /// At once; more would only wait for processors.
 const THREADS: usize = 2;
@@ -98,6 +114,10 @@ fn main() -> ExitCode {
     let tallies = try_all(&cases, &work);
     let (mut passed, mut skipped) = (0, without.len());
     println!();
+    for (ids, why) in ELSEWHERE {
+        println!("{ids}: {why}");
+    }
+    println!();
     for tier in chosen {
         let tally = &tallies[tier as usize];
         println!(
@@ -128,10 +148,13 @@ fn all() -> Vec<Case> {
         b_calls::CASES,
         b_sockets::CASES,
         d_decisions::CASES,
+        d_texts::CASES,
+        e_floods::CASES,
         e_resources::CASES,
         f_containers::CASES,
         f_hosts::CASES,
         g_launcher::CASES,
+        g_privileges::CASES,
     ]
     .into_iter()
     .flatten()

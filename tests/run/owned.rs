@@ -1,6 +1,6 @@
 //! Profiles and policies of root, in /etc/clawjail: what is believed there, and what is refused.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{chown, symlink};
 
 use super::*;
 use support::etc::Etc;
@@ -26,6 +26,14 @@ fn touch(place: &Place, etc: &Etc, profile: &str, name: &str) -> Ran {
     jail.finish(command.spawn().expect("everyone has unshare"))
 }
 
+fn mode(etc: &Etc, below: &str, mode: u32) {
+    fs::set_permissions(etc.path(below), fs::Permissions::from_mode(mode)).expect("own file");
+}
+
+fn give(etc: &Etc, below: &str, uid: u32) {
+    chown(etc.path(below), Some(uid), None).expect("root can give");
+}
+
 #[test]
 fn a_profile_of_root_is_used_in_every_tier() {
     with_etc(|place, etc| {
@@ -42,15 +50,15 @@ fn a_file_or_directory_that_somebody_but_root_could_have_written_is_refused_and_
         type Change<'a> = Box<dyn Fn() + 'a>;
         let file = "profiles/bad.toml";
         let changes: Vec<(&str, Change<'_>)> = vec![
-            ("owned by uid 12345", Box::new(|| etc.give(file, 12345))),
-            ("writable by everybody", Box::new(|| etc.mode(file, 0o646))),
-            ("writable by its group", Box::new(|| etc.mode(file, 0o664))),
-            ("owned by uid 12345", Box::new(|| etc.give("profiles", 12345))),
-            ("writable by everybody", Box::new(|| etc.mode("profiles", 0o777))),
-            ("writable by its group", Box::new(|| etc.mode("profiles", 0o775))),
-            ("owned by uid 12345", Box::new(|| etc.give("", 12345))),
-            ("writable by everybody", Box::new(|| etc.mode("", 0o777))),
-            ("writable by its group", Box::new(|| etc.mode("", 0o775))),
+            ("owned by uid 12345", Box::new(|| give(etc, file, 12345))),
+            ("writable by everybody", Box::new(|| mode(etc, file, 0o646))),
+            ("writable by its group", Box::new(|| mode(etc, file, 0o664))),
+            ("owned by uid 12345", Box::new(|| give(etc, "profiles", 12345))),
+            ("writable by everybody", Box::new(|| mode(etc, "profiles", 0o777))),
+            ("writable by its group", Box::new(|| mode(etc, "profiles", 0o775))),
+            ("owned by uid 12345", Box::new(|| give(etc, "", 12345))),
+            ("writable by everybody", Box::new(|| mode(etc, "", 0o777))),
+            ("writable by its group", Box::new(|| mode(etc, "", 0o775))),
             ("has 2 names", Box::new(|| fs::hard_link(etc.path(file), &outside).expect("one filesystem"))),
             (
                 "a symbolic link",
@@ -80,8 +88,8 @@ fn a_file_or_directory_that_somebody_but_root_could_have_written_is_refused_and_
                 let _ = fs::remove_file(etc.path(stale)).or_else(|_| fs::remove_dir_all(etc.path(stale)));
             }
             let _ = fs::remove_file(&outside);
-            etc.give("", 0);
-            etc.mode("", 0o755);
+            give(etc, "", 0);
+            mode(etc, "", 0o755);
             etc.write(file, PLAIN);
             let ran = touch(place, etc, "bad", "control");
             assert!(ran.code == Some(0), "before it is {word}: {}", ran.whole());
@@ -98,7 +106,7 @@ fn a_file_or_directory_that_somebody_but_root_could_have_written_is_refused_and_
 fn a_shipped_name_that_is_refused_in_etc_does_not_fall_back_to_the_built_in() {
     with_etc(|place, etc| {
         etc.write("profiles/untrusted.toml", "summary = \"Test.\"\nextends = \"base\"\n");
-        etc.mode("profiles/untrusted.toml", 0o666);
+        mode(etc, "profiles/untrusted.toml", 0o666);
         let ran = touch(place, etc, "untrusted", "executed");
         assert_one_line(&ran, 126, "writable by");
         let ran = touch(place, etc, "plain", "executed");
@@ -114,7 +122,7 @@ fn a_profile_is_only_as_good_as_the_one_it_extends() {
         etc.write("profiles/child.toml", "summary = \"Test.\"\nextends = \"parent\"\n");
         let ran = touch(place, etc, "child", "made");
         assert!(ran.code == Some(0) && place.holds("made"), "{}", ran.whole());
-        etc.give("profiles/parent.toml", place.account().uid.max(1));
+        give(etc, "profiles/parent.toml", place.account().uid.max(1));
         let ran = touch(place, etc, "child", "executed");
         assert_one_line(&ran, 126, "parent");
         etc.write("profiles/child.toml", "summary = \"Test.\"\nextends = \"nobody\"\n");
@@ -136,10 +144,10 @@ fn a_policy_of_root_is_laid_over_the_built_in_of_its_name_and_held_to_the_same_r
         let parts =
             ["policies/paths/editor-config.toml", "policies/paths", "policies"].map(|part| (part, etc.path(part)));
         for (part, path) in parts {
-            let mode = fs::metadata(&path).expect("own file").mode() & 0o777;
-            etc.mode(part, mode | 0o022);
+            let before = fs::metadata(&path).expect("own file").mode() & 0o777;
+            mode(etc, part, before | 0o022);
             assert_one_line(&touch(place, etc, "plain", "executed"), 126, "writable by");
-            etc.mode(part, mode);
+            mode(etc, part, before);
         }
         etc.write("policies/paths/editor-config.toml", "summary = \"Test.\"\n[pahts]\n");
         assert_one_line(&touch(place, etc, "plain", "executed"), 126, "editor-config");
@@ -153,7 +161,7 @@ fn a_policy_that_clawjail_names_itself_is_refused_when_it_cannot_be_believed() {
         for name in ["default", "broker", "brokered", if place.tier.has_namespaces() { "namespaced" } else { "bare" }] {
             let file = format!("policies/syscalls/{name}.toml");
             etc.write(&file, "[[rule]]\nwhy = \"everything\"\ncall = \"ioctl\"\n");
-            etc.mode(&file, 0o666);
+            mode(etc, &file, 0o666);
             let ran = touch(place, etc, "plain", "executed");
             assert_one_line(&ran, 126, "writable by");
             fs::remove_file(etc.path(&file)).expect("own file");

@@ -2,7 +2,7 @@
 //! test is touched. Only root can have one.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -51,16 +51,6 @@ impl Etc {
         }
         fs::write(&path, text).expect("own directory");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("own file");
-    }
-
-    /// Gives a file of it another mode.
-    pub fn mode(&self, below: &str, mode: u32) {
-        fs::set_permissions(self.path(below), fs::Permissions::from_mode(mode)).expect("own file");
-    }
-
-    /// Gives a file of it to somebody else.
-    pub fn give(&self, below: &str, uid: u32) {
-        chown(self.path(below), Some(uid), None).expect("root can give");
     }
 
     /// The same command where it sees these files as /etc/clawjail, after `script` as root with `$D` for `outside`.
