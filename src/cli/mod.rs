@@ -49,6 +49,9 @@ pub enum Command {
 pub fn main() -> ExitCode {
     // Before anything is forked: a caller may ignore SIGCHLD, and we would inherit that.
     crate::sys::process::keep_ended_children();
+    // A limit of file sizes is then an error of the write, and has a line of its own.
+    let _ = crate::sys::process::ignore_signal(nix::sys::signal::Signal::SIGXFSZ);
+    report::give_up_in_one_line();
     let launcher = run::launch_ahead(std::env::args_os());
     match Cli::try_parse() {
         Ok(cli) => dispatch(cli, launcher),

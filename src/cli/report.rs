@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use nix::errno::Errno;
 
 use crate::supervise::watch;
+use crate::sys::process;
 use crate::verdict::{Outcome, Seen, Verdict};
 use crate::wire::privsep::{End, Failure};
 
@@ -98,6 +99,17 @@ pub fn fail_early(message: &str) -> ExitCode {
     ExitCode::from(code::REFUSED)
 }
 
+/// Makes one line and our own exit code of what a library gives up on, such as a host without a descriptor to spare. Holds
+/// for the processes that are forked later, too: they end, and everything below them does.
+pub fn give_up_in_one_line() {
+    std::panic::set_hook(Box::new(|panic| {
+        let what = panic.payload_as_str().unwrap_or("it gave up without a word").replace('\n', " ");
+        say(&format!("failed: {what}"));
+        // Not by way of `exit`: another thread may hold what that waits for.
+        process::leave(code::FAILED.into())
+    }));
+}
+
 /// Says what there is to say and gives the exit code.
 pub fn finish(
     sink: &Sink,
@@ -121,7 +133,8 @@ pub fn finish(
         say(&format!("failed: cannot write the verdict to `{place}`: {error}"));
         return ExitCode::from(code::FAILED);
     }
-    if let Err(failure) = gone {
+    // Of a run that never began there was only a reason to say.
+    if let (Err(failure), Seen::Run { .. } | Seen::Failed(_, Some(_))) = (gone, seen) {
         say(&format!("failed: the command has ended, but not all of its jail: {}", watch::what_failed(&failure)));
         return ExitCode::from(code::FAILED);
     }

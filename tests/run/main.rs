@@ -122,6 +122,8 @@ mod places;
 
 mod owned;
 
+mod starved;
+
 mod network;
 
 mod tools;
