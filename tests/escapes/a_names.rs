@@ -1,5 +1,6 @@
 //! Protected and hidden names: made, moved, replaced, or moved with a directory above them.
 
+use super::support::slowness;
 use super::trial::{Trial, Wish, denied, works};
 use super::{Case, case};
 
@@ -56,8 +57,9 @@ fn renames(trial: &mut Trial) {
 
 fn flips(trial: &mut Trial) {
     let program = trial.arm();
-    let ran = trial.jail().timeout("60s").run([program.as_str(), "race .envrc .envrd 100000", "create plain"]);
-    trial.judge(&ran, &[works("race .envrc .envrd 100000"), works("create plain")]);
+    let race = format!("race .envrc .envrd {}", 100_000 / slowness());
+    let ran = trial.jail().patient(60).run([program.as_str(), &race, "create plain"]);
+    trial.judge(&ran, &[works(&race), works("create plain")]);
     trial.host_has(".envrc", None);
     let answer = ran.text();
     let made = answer.split("made=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or("0");

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::support::patience;
 use super::support::place::{Place, clawjail};
 use super::support::tier::Tier;
 use super::trial::{Trial, denied, works};
@@ -121,7 +122,7 @@ fn leftovers(launcher: i32) -> Vec<String> {
 /// A run that goes on until its supervisor is killed, and its launcher.
 fn long_run(trial: &Trial, token: &str) -> (Child, i32) {
     let child = trial.jail().start(["bash", "-c", &format!("touch {token}; sleep 300; true {token}")]);
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + patience(Duration::from_secs(10));
     while !trial.place.holds(token) && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -185,7 +186,7 @@ fn killed_at_any_moment(trial: &mut Trial) {
             // Not there yet: then the supervisor is the only one who can be killed.
             let target = Pid::from_raw(target.unwrap_or(child.id() as i32));
             let _ = kill(target, Signal::SIGKILL);
-            let deadline = Instant::now() + Duration::from_secs(10);
+            let deadline = Instant::now() + patience(Duration::from_secs(10));
             while !living(&token).is_empty() && Instant::now() < deadline {
                 let _ = child.try_wait();
                 std::thread::sleep(Duration::from_millis(5));

@@ -1,5 +1,6 @@
 //! The system call filter: every number, every interface, every profile.
 
+use super::support::patience;
 use super::support::tier::Tier;
 use super::trial::{Trial, Wish, denied, says, works};
 use super::{Case, case};
@@ -209,7 +210,7 @@ fn neighbours(trial: &mut Trial) {
     let token = format!("{}victim", trial.place.token);
     let mut victim = trial.jail().start(["bash", "-c", &format!("sleep 30; true {token}")]);
     let mut own = trial.place.host("sleep").arg("30").spawn().expect("everyone has sleep");
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = std::time::Instant::now() + patience(std::time::Duration::from_secs(10));
     let mut pids = Vec::new();
     while pids.len() < 3 && std::time::Instant::now() < deadline {
         std::thread::sleep(std::time::Duration::from_millis(20));

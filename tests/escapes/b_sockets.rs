@@ -157,7 +157,7 @@ fn flood(trial: &mut Trial) {
     const GIGABYTE: u64 = 1 << 30;
     let script = "head -c 1G /dev/zero & head -c 1G /dev/zero >&2; wait";
     for (profile, limit) in [("untrusted", GIGABYTE), ("trusted", 2 * GIGABYTE)] {
-        let jail = trial.jail().profile(profile).timeout("60s");
+        let jail = trial.jail().profile(profile).patient(60);
         let mut child = {
             let mut command = jail.command(["bash", "-c", script]);
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::a_repositories::living;
+use super::support::patience;
 use super::support::tier::Tier;
 use super::trial::{Trial, denied, works};
 use super::{Case, case};
@@ -42,7 +43,7 @@ pub const CASES: &[Case] = &[
 ];
 
 fn gone(token: &str) -> bool {
-    let deadline = Instant::now() + Duration::from_secs(3);
+    let deadline = Instant::now() + patience(Duration::from_secs(3));
     while Instant::now() < deadline {
         if living(token).is_empty() {
             return true;
@@ -58,7 +59,11 @@ fn fork_bomb(trial: &mut Trial) {
     let begun = Instant::now();
     let ran = trial.jail().profile("skill-test").timeout("2s").run(["bash", "-c", &script, &token]);
     let took = begun.elapsed();
-    trial.deny("the bomb", !ran.hung && took < Duration::from_secs(15), format!("{took:?} {}", ran.outcome()));
+    trial.deny(
+        "the bomb",
+        !ran.hung && took < patience(Duration::from_secs(15)),
+        format!("{took:?} {}", ran.outcome()),
+    );
     trial.deny("what is left of it", gone(&token), living(&token).len());
     let ran = trial.jail().bash("for i in 1 2 3 4 5 6 7 8; do sleep 0.01 & done; wait; echo done");
     trial.allow("a few processes", ran.text() == "done", ran.whole());
@@ -165,7 +170,7 @@ fn daemons(trial: &mut Trial) {
     let ran = trial.jail().timeout("1s").run(["bash", "-c", &format!("{script} trap '' TERM; sleep 60"), &token]);
     trial.deny(
         "out of time",
-        ran.code == Some(124) && begun.elapsed() < Duration::from_secs(8),
+        ran.code == Some(124) && begun.elapsed() < patience(Duration::from_secs(8)),
         format!("{:?} {}", begun.elapsed(), ran.whole()),
     );
     trial.deny("after its time", gone(&token), living(&token).len());
@@ -174,7 +179,7 @@ fn daemons(trial: &mut Trial) {
     let ran = trial.jail().run(["bash", "-c", &format!("setsid sleep 30 & echo end {token}")]);
     trial.deny(
         "a daemon with stdout",
-        begun.elapsed() < Duration::from_secs(5) && ran.code == Some(0),
+        begun.elapsed() < patience(Duration::from_secs(5)) && ran.code == Some(0),
         format!("{:?} {}", begun.elapsed(), ran.whole()),
     );
 }
@@ -210,7 +215,7 @@ fn stopped(trial: &mut Trial) {
     let ran = trial.jail().timeout("1s").run(["bash", "-c", &script, &token]);
     trial.deny(
         "a stopped command",
-        ran.code == Some(124) && begun.elapsed() < Duration::from_secs(8),
+        ran.code == Some(124) && begun.elapsed() < patience(Duration::from_secs(8)),
         format!("{:?} {}", begun.elapsed(), ran.whole()),
     );
     trial.deny("stopped orphans", gone(&token), living(&token).len());

@@ -111,7 +111,7 @@ pub fn wrapped(words: &[&str], inner: &Command) -> Command {
 /// Runs the hostile program on a host with this fault.
 pub fn attack_on(trial: &Trial, fault: Fault, operations: &[&str]) -> Ran {
     let program = trial.arm();
-    let jail = trial.jail().timeout("5s");
+    let jail = trial.jail().patient(5);
     let mut command = jail.command(std::iter::once(program.as_str()).chain(operations.iter().copied()));
     put_on(&mut command, fault);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

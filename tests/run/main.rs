@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::jail::{Jail, Ran};
+use support::patience;
 use support::place::{Place, clawjail};
 use support::tier::{self, Skipped, Tier};
 
@@ -66,7 +67,7 @@ fn signal(child: &Child, signal: Signal) {
 
 /// Waits for a file that the command makes when it is ready.
 fn await_file(place: &Place, name: &str) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + patience(Duration::from_secs(20));
     while !place.holds(name) {
         assert!(Instant::now() < deadline, "the command did not start");
         std::thread::sleep(Duration::from_millis(5));

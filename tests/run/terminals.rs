@@ -51,7 +51,7 @@ impl Session {
 
     /// Waits until this was written, and takes what was seen up to there away.
     fn await_text(&mut self, text: &str) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + patience(Duration::from_secs(20));
         while !self.seen.contains(text) {
             assert!(Instant::now() < deadline && self.read(), "`{text}` was not written, but {:?}", self.seen);
         }
@@ -61,7 +61,7 @@ impl Session {
 
     /// Waits for the end; gives the exit code.
     fn end(mut self) -> (Option<i32>, String) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + patience(Duration::from_secs(20));
         let status = loop {
             self.read();
             if let Some(status) = self.child.try_wait().expect("our own child") {

@@ -3,7 +3,7 @@
 use super::*;
 
 fn works(place: &Place, profile: &str, script: &str, last: &str) {
-    let ran = Jail::new(place).profile(profile).timeout("60s").bash(&format!("set -e\n{script}"));
+    let ran = Jail::new(place).profile(profile).patient(60).bash(&format!("set -e\n{script}"));
     assert!(ran.code == Some(0) && ran.text().ends_with(last), "{}", ran.whole());
 }
 

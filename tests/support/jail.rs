@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::patience;
 use super::place::{Place, clawjail};
 
 /// After this long a run hangs, whatever its own limit was.
@@ -22,7 +23,7 @@ pub struct Jail<'a> {
     place: &'a Place,
     options: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
-    timeout: &'static str,
+    timeout: String,
     input: Vec<u8>,
     directory: PathBuf,
     verdict: PathBuf,
@@ -54,7 +55,7 @@ impl<'a> Jail<'a> {
             place,
             options: Vec::new(),
             environment: Vec::new(),
-            timeout: "20s",
+            timeout: seconds(20),
             input: Vec::new(),
             directory: place.workspace.clone(),
             verdict,
@@ -78,9 +79,15 @@ impl<'a> Jail<'a> {
         self
     }
 
-    /// With this wall limit instead of 20 seconds.
-    pub fn timeout(mut self, span: &'static str) -> Self {
-        self.timeout = span;
+    /// With this wall limit, which is meant to end it.
+    pub fn timeout(mut self, span: &str) -> Self {
+        self.timeout = span.to_owned();
+        self
+    }
+
+    /// With so many seconds instead of 20, which are meant to suffice.
+    pub fn patient(mut self, usual: u64) -> Self {
+        self.timeout = seconds(usual);
         self
     }
 
@@ -100,7 +107,7 @@ impl<'a> Jail<'a> {
     pub fn command<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, words: I) -> Command {
         let mut command = self.place.command(clawjail());
         command.current_dir(&self.directory).envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.args(["run", "--tier", self.place.tier.word(), "--timeout", self.timeout, "--verdict"]);
+        command.args(["run", "--tier", self.place.tier.word(), "--timeout", &self.timeout, "--verdict"]);
         command.arg(&self.verdict).args(&self.options).arg("--").args(words);
         command
     }
@@ -134,7 +141,7 @@ impl<'a> Jail<'a> {
             if let Some(status) = child.try_wait().expect("our own child") {
                 break status;
             }
-            if begun.elapsed() > PATIENCE && !hung {
+            if begun.elapsed() > patience(PATIENCE) && !hung {
                 hung = true;
                 child.kill().expect("our own child");
             }
@@ -163,6 +170,10 @@ impl<'a> Jail<'a> {
     pub fn bash(&self, script: &str) -> Ran {
         self.run(["bash", "-c", script])
     }
+}
+
+fn seconds(usual: u64) -> String {
+    format!("{}s", patience(Duration::from_secs(usual)).as_secs())
 }
 
 fn collect(mut stream: impl Read + Send + 'static) -> mpsc::Receiver<Vec<u8>> {

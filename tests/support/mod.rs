@@ -8,3 +8,15 @@ pub mod etc;
 pub mod jail;
 pub mod place;
 pub mod tier;
+
+use std::time::Duration;
+
+/// How many times slower than usual this machine is, as `CLAWJAIL_TEST_PATIENCE` says: an emulated processor is.
+pub fn slowness() -> u32 {
+    std::env::var("CLAWJAIL_TEST_PATIENCE").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1).max(1)
+}
+
+/// How long to wait here for what takes up to `usual` elsewhere.
+pub fn patience(usual: Duration) -> Duration {
+    usual * slowness()
+}
