@@ -146,6 +146,22 @@ fn a_promise_is_lowered_by_the_word_in_the_profile_alone_and_the_plan_says_so() 
     assert_eq!(plan(&profile, &host).map_err(|refused| refused.code), Err("promise_not_kept"));
 }
 
+/// Where Landlock cannot deny truncation or signals, more than one promise rests on that.
+#[test]
+fn a_bare_host_with_an_older_landlock_lacks_every_promise_that_rests_on_what_it_lacks() {
+    let lacking = |abi| {
+        let host = HostFacts { landlock_abi: abi, ..host(Tier::Bare) };
+        let mut profile = shipped("untrusted");
+        profile.require = Promise::ALL.map(|promise| (promise, Demand::Partial)).into();
+        let plan = plan(&profile, &host).expect("all may be partial");
+        let missing = plan.promises.iter().filter(|(_, keeping)| keeping.missing.is_some());
+        missing.map(|(promise, _)| promise.word()).filter(|word| *word != "limits").collect::<Vec<_>>()
+    };
+    assert_eq!(lacking(2), ["filesystem", "shielded", "processes", "lifetime"]);
+    assert_eq!(lacking(5), ["processes", "lifetime"]);
+    assert_eq!(lacking(6), [""; 0]);
+}
+
 #[test]
 fn a_callers_timeout_can_only_shorten() {
     let wall = |granted, wanted| {

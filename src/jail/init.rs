@@ -25,12 +25,10 @@ use crate::confine::mounts::{Opener, Root};
 use crate::confine::shields::Shielded;
 use crate::confine::{Failed, Ids, capabilities, identity, landlock, limits, mounts, seccomp, shields};
 use crate::host::Tier;
+use crate::plan::promise::SIGNALS;
 use crate::plan::{Identity, ahead};
 use crate::sys::process::{self, namespaces};
 use crate::wire::privsep::{Filters, FromInit, Orders, ToInit};
-
-/// The Landlock ABI from which a domain's signals stay in it.
-const SCOPES_SIGNALS: u32 = 6;
 
 /// What init is told at birth, before there is a plan.
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +84,7 @@ fn serve(launcher: &Channel, birth: Birth) -> Result<(), Failed> {
     cgroup::join(&groups).map_err(Failed::at("join_groups"))?;
     launcher.send(&FromInit::Joined, &[]).map_err(Failed::at("send_joined"))?;
     confine(&orders, &filters)?;
-    let scoped = birth.tier == Tier::Bare && orders.plan.landlock.abi >= SCOPES_SIGNALS;
+    let scoped = birth.tier == Tier::Bare && orders.plan.landlock.abi >= SIGNALS;
     let mut runs = Runs::new(launcher, *orders, *filters, shielded);
     let served = runs.serve();
     if scoped && runs.were_proven() {

@@ -20,6 +20,7 @@ use nix::unistd::Pid;
 use crate::confine::capabilities;
 use crate::confine::shields::Shielded;
 use crate::host::Tier;
+use crate::plan::promise::SIGNALS;
 use crate::plan::view::MARKER;
 use crate::plan::{Effect, Plan};
 use crate::profile::promise::Promise;
@@ -157,10 +158,17 @@ fn try_syscalls(findings: &mut Vec<Finding>) {
 }
 
 fn try_processes(orders: &Orders, findings: &mut Vec<Finding>) {
+    let plan = &orders.plan;
+    let kept: &[Errno] = if plan.tier.has_namespaces() {
+        &[Errno::EPERM, Errno::ESRCH]
+    } else if plan.landlock.abi >= SIGNALS {
+        // Without a pid namespace only a denial proves anything: one that cannot be found may just have ended.
+        &[Errno::EPERM]
+    } else {
+        // Nothing denies it; the plan says that this promise is missing, and its profile that it may be.
+        return;
+    };
     let outside = kill(Pid::from_raw(orders.outsider), None);
-    // Without a pid namespace only a denial proves anything: one that cannot be found may just have ended.
-    let namespaced = orders.plan.tier.has_namespaces();
-    let kept: &[Errno] = if namespaced { &[Errno::EPERM, Errno::ESRCH] } else { &[Errno::EPERM] };
     findings.push(finding(Promise::Processes, "signal the launcher", outside, kept));
 }
 

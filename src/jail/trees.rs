@@ -45,7 +45,8 @@ impl Trees {
                 self.workspace = Some(tree);
                 Ok(true)
             }
-            Err(Errno::EINVAL | Errno::EPERM) => Ok(false),
+            // This filesystem cannot, this user namespace may not, or this kernel has no such call (before Linux 5.12).
+            Err(Errno::EINVAL | Errno::EPERM | Errno::ENOSYS) => Ok(false),
             Err(errno) => Err(Failed::on("idmap_workspace", &workspace.directory.path)(errno)),
         }
     }

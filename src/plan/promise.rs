@@ -6,6 +6,11 @@ use super::{Effect, Identity, Keeping, Naming, Plan};
 use crate::host::{Controllers, HostFacts, Tier};
 use crate::profile::promise::Promise;
 
+/// The Landlock ABI from which truncation can be denied.
+const TRUNCATION: u32 = 3;
+/// The Landlock ABI from which a domain's signals stay in it.
+pub const SIGNALS: u32 = 6;
+
 /// By what `promise` is kept under `plan`.
 pub fn keep(promise: Promise, plan: &Plan, host: &HostFacts) -> Keeping {
     match promise {
@@ -37,7 +42,9 @@ fn filesystem(host: &HostFacts) -> Keeping {
         (_, 0) => lacking(vec![], "the kernel has no Landlock (add `landlock` to the `lsm=` boot parameter)"),
         (true, _) => kept(vec!["private root in a mount namespace".into(), landlock(host)]),
         // Below ABI 3 a readable file can still be truncated where its mode allows it.
-        (false, 1 | 2) => lacking(vec![landlock(host)], "Landlock ABI 3 is needed to deny truncation (Linux 6.2)"),
+        (false, abi) if abi < TRUNCATION => {
+            lacking(vec![landlock(host)], "Landlock ABI 3 is needed to deny truncation (Linux 6.2)")
+        }
         (false, _) => kept(vec![landlock(host)]),
     }
 }
@@ -52,6 +59,9 @@ fn shielded(plan: &Plan, host: &HostFacts) -> Keeping {
         "landlock grants to siblings only"
     };
     let mut mechanisms = vec![wall.to_owned()];
+    if !host.tier.has_namespaces() && host.landlock_abi < TRUNCATION {
+        return lacking(mechanisms, "Landlock ABI 3 is needed to deny truncation of protected files (Linux 6.2)");
+    }
     let protects = plan.shields_that(Effect::Protect).next().is_some();
     let writable =
         plan.landlock.rules.iter().any(|(path, rights)| rights.write && plan.workspace.as_ref() == Some(path));
@@ -103,7 +113,7 @@ fn identity(plan: &Plan) -> Keeping {
 fn processes(host: &HostFacts) -> Keeping {
     match (host.tier.has_namespaces(), host.landlock_abi) {
         (true, _) => kept(vec!["pid and ipc namespaces".into()]),
-        (false, 6..) => kept(vec![format!("{}: signal and ptrace scope, no /proc of others", landlock(host))]),
+        (false, SIGNALS..) => kept(vec![format!("{}: signal and ptrace scope, no /proc of others", landlock(host))]),
         (false, _) => lacking(
             vec![landlock(host)],
             "Landlock ABI 6 is needed to deny signals without a pid namespace (Linux 6.12)",
@@ -115,7 +125,18 @@ fn lifetime(host: &HostFacts) -> Keeping {
     if host.tier.has_namespaces() {
         return kept(vec!["pid namespace: all die with its init, which dies with the launcher".into()]);
     }
-    kept(vec!["subreapers: init, launcher and supervisor each end what is left".into()])
+    let mut mechanisms = vec!["subreapers: init, launcher and supervisor each end what is left".to_owned()];
+    if matches!(host.controllers, Controllers::V2 { .. }) {
+        mechanisms.insert(0, "cgroup v2: all members are killed at once".to_owned());
+    }
+    if host.landlock_abi < SIGNALS {
+        // Whoever can signal can end those who would end it.
+        return lacking(
+            mechanisms,
+            "Landlock ABI 6 is needed to deny signals to those who end what is left (Linux 6.12)",
+        );
+    }
+    kept(mechanisms)
 }
 
 fn limits(plan: &Plan, host: &HostFacts) -> Keeping {

@@ -111,3 +111,26 @@ fn membership_in_control_groups_is_read_back_wherever_limits_rest_on_them() {
         }
     });
 }
+
+/// On kernels whose Landlock is too old for the bare tier's promises: a profile may say that it takes less, and is told what.
+#[test]
+fn a_profile_that_may_be_partial_runs_without_namespaces_on_any_landlock_and_says_what_is_missing() {
+    let place = Place::new(Tier::Bare);
+    let partly = ["filesystem", "shielded", "processes", "lifetime", "limits"];
+    let require = partly.map(|promise| format!("{promise} = \"partial\"\n")).concat();
+    let name = format!("lenient-{}", place.token);
+    place.write_profile(&name, &format!("summary = \"For a test.\"\nextends = \"untrusted\"\n[require]\n{require}"));
+    place.write(".env", "TOKEN=1\n");
+    place.write("plain", "before\n");
+    // What is made beside something hidden cannot be opened again by name there.
+    let script = "echo x > plain && cat plain; : > made && mv made moved; cat .env; : > .env; : > SOUL.md; cat /etc/shadow; echo end";
+    let ran = Jail::new(&place).profile(&name).bash(script);
+    place.remove_profile(&name);
+    assert_eq!((ran.code, ran.text().as_str()), (Some(0), "x\nend"), "{}", ran.whole());
+    let left = (place.read(".env"), place.holds("SOUL.md"), place.holds("moved"));
+    assert_eq!(left, (Some("TOKEN=1\n".into()), false, true), "{}", ran.whole());
+    let promises = ran.verdict["enforcement"]["promises"].as_array().cloned().unwrap_or_default();
+    let missing = promises.iter().filter(|one| !one["missing"].is_null()).count();
+    let level = if missing == 0 { "full" } else { "partial" };
+    assert_eq!((promises.len(), ran.verdict["enforcement"]["level"].as_str()), (8, Some(level)), "{}", ran.whole());
+}
