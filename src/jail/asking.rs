@@ -234,6 +234,19 @@ pub fn sets_mode(number: i32) -> bool {
 }
 
 impl Asked {
+    /// The names that it is about.
+    pub fn names(&self) -> Vec<PathBuf> {
+        match self {
+            Asked::Create { at, .. }
+            | Asked::Mkdir { at, .. }
+            | Asked::Mknod { at, .. }
+            | Asked::Remove { at, .. }
+            | Asked::Mode { at, .. }
+            | Asked::Symlink { at, .. } => vec![at.whole()],
+            Asked::Link { from, to } | Asked::Rename { from, to, .. } => vec![from.whole(), to.whole()],
+        }
+    }
+
     /// Reads a question; `None` for what is none of ours or cannot be read.
     pub fn read(asker: &Asker<'_>, notification: &Notification) -> Option<Asked> {
         let here = libc::AT_FDCWD as u32 as u64;

@@ -17,11 +17,12 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::asking::{Asked, Asker, sets_mode};
+use super::lost::{Lost, Question};
 use super::naming::{self, Answer, Judge};
 use crate::confine::landlock::has_shields_below;
 use crate::confine::shields::Shielded;
 use crate::plan::Plan;
-use crate::sys::seccomp::{self, Notification};
+use crate::sys::seccomp::{self, Notification, NotificationId};
 use crate::wire::privsep::NameDenial;
 
 /// Most names that one run's denials are kept of; more are counted under the last.
@@ -31,6 +32,7 @@ const MOST_DENIALS: usize = 256;
 pub struct Broker {
     judge: Judge,
     listeners: Vec<OwnedFd>,
+    lost: Lost,
     denials: BTreeMap<(PathBuf, &'static str, String), u64>,
 }
 
@@ -46,7 +48,7 @@ impl Broker {
             located,
             opens_existing: plan.sees_host_paths(),
         };
-        Broker { judge, listeners: Vec::new(), denials: BTreeMap::new() }
+        Broker { judge, listeners: Vec::new(), lost: Lost::default(), denials: BTreeMap::new() }
     }
 
     /// The descriptors to wait on.
@@ -91,31 +93,32 @@ impl Broker {
 
     fn answer_next(&mut self, listener: BorrowedFd<'_>) -> io::Result<()> {
         let Some(notification) = unless_gone(seccomp::receive(listener))? else { return Ok(()) };
-        let answer = match self.decide(listener, &notification) {
-            Answer::Continue => seccomp::Answer::Continue,
-            Answer::Done => seccomp::Answer::Value(0),
-            Answer::Errno(errno) => seccomp::Answer::Errno(errno as i32),
-            Answer::Opened(file, flags) => {
-                match unless_gone(seccomp::send_descriptor(listener, notification.id, file.as_fd(), flags)) {
-                    Ok(_) => return Ok(()),
-                    // The process has no room for one more, for instance.
-                    Err(error) => seccomp::Answer::Errno(error.raw_os_error().unwrap_or(libc::EIO)),
-                }
-            }
+        let (question, answer) = self.decide(listener, &notification);
+        let answer = match answer {
             Answer::Denied { path, action, pattern } => {
                 self.note(path, action, pattern);
-                seccomp::Answer::Errno(libc::EACCES)
+                Answer::Errno(Errno::EACCES)
             }
+            answer => answer,
         };
-        unless_gone(seccomp::send(listener, notification.id, answer)).map(drop)
+        let told = tell(listener, notification.id, &answer)?;
+        if let (None, Some(question)) = (told, question) {
+            // If a signal was the reason, it asks again. The dead ask nothing.
+            self.lost.keep(question, answer);
+        }
+        Ok(())
     }
 
-    fn decide(&self, listener: BorrowedFd<'_>, notification: &Notification) -> Answer {
-        let Some(asker) = Asker::new(listener, notification) else { return not_understood(notification) };
+    fn decide(&mut self, listener: BorrowedFd<'_>, notification: &Notification) -> (Option<Question>, Answer) {
+        let Some(asker) = Asker::new(listener, notification) else { return (None, not_understood(notification)) };
         match Asked::read(&asker, notification) {
             // Everything was copied while the process certainly waited; from here on only our copies count.
-            Some(asked) if asker.still_waits() => naming::answer(&self.judge, &asker, &asked),
-            Some(_) | None => not_understood(notification),
+            Some(asked) if asker.still_waits() => {
+                let question = Question::new(notification, &asked);
+                let answer = self.lost.take(&question).unwrap_or_else(|| naming::answer(&self.judge, &asker, &asked));
+                (Some(question), answer)
+            }
+            Some(_) | None => (None, not_understood(notification)),
         }
     }
 
@@ -129,16 +132,34 @@ impl Broker {
     }
 }
 
+/// Sends an answer; `None` when nobody waits for it any more.
+fn tell(listener: BorrowedFd<'_>, id: NotificationId, answer: &Answer) -> io::Result<Option<()>> {
+    let simple = match answer {
+        Answer::Continue => seccomp::Answer::Continue,
+        Answer::Done => seccomp::Answer::Value(0),
+        Answer::Errno(errno) => seccomp::Answer::Errno(*errno as i32),
+        Answer::Denied { .. } => seccomp::Answer::Errno(libc::EACCES),
+        Answer::Opened(file, flags) => {
+            match unless_gone(seccomp::send_descriptor(listener, id, file.as_fd(), *flags)) {
+                Ok(told) => return Ok(told),
+                // The process has no room for one more, for instance.
+                Err(error) => seccomp::Answer::Errno(error.raw_os_error().unwrap_or(libc::EIO)),
+            }
+        }
+    };
+    unless_gone(seccomp::send(listener, id, simple))
+}
+
 /// For what the kernel judges again, the kernel's own answer. Modes it does not judge by Landlock: there it is a no.
 fn not_understood(notification: &Notification) -> Answer {
     if sets_mode(notification.number) { Answer::Errno(Errno::EACCES) } else { Answer::Continue }
 }
 
-/// The asking process can be killed at any moment, before or after any of our calls; then nobody waits, and that is no
-/// failure.
+/// The asking process can be killed or interrupted at any moment, before, in (`ESRCH`) or after any of our calls; then
+/// nobody waits, and that is no failure.
 fn unless_gone<T>(called: io::Result<T>) -> io::Result<Option<T>> {
     match called {
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
         called => called.map(Some),
     }
 }

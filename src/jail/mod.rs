@@ -18,6 +18,7 @@ pub mod folding;
 pub mod idmap;
 pub mod init;
 pub mod launcher;
+pub mod lost;
 pub mod naming;
 pub mod opening;
 pub mod probe;

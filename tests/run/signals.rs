@@ -41,3 +41,24 @@ fn a_signal_that_the_command_does_not_handle_ends_it() {
         }
     });
 }
+
+/// A handler that restarts calls must see none of it: a call that waits for the broker is interrupted by any signal before
+/// Linux 5.19, and by one that comes early since.
+#[test]
+fn a_name_is_made_once_however_often_signals_interrupt_its_making() {
+    in_every_tier(|place| {
+        if !has("python3") {
+            return;
+        }
+        let script = "import os, signal\n\
+            signal.signal(signal.SIGALRM, lambda *a: None); signal.siginterrupt(signal.SIGALRM, False)\n\
+            signal.setitimer(signal.ITIMER_REAL, 0.003, 0.003)\n\
+            for n in range(300):\n\
+            \x20   n = str(n)\n\
+            \x20   os.close(os.open('f' + n, os.O_CREAT | os.O_EXCL | os.O_WRONLY)); os.mkdir('d' + n); os.symlink('x', 's' + n)\n\
+            \x20   os.rename('f' + n, 'g' + n); os.unlink('s' + n); os.rmdir('d' + n)\n\
+            signal.setitimer(signal.ITIMER_REAL, 0); print(len(os.listdir('.')))\n";
+        let ran = Jail::new(place).patient(60).run(["python3", "-c", script]);
+        assert_eq!((ran.code, ran.text().as_str()), (Some(0), "300"), "{}", ran.whole());
+    });
+}
