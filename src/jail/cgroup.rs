@@ -45,6 +45,10 @@ pub struct Reading {
     pub peak_processes: Option<u64>,
     /// Whether the kernel killed something for lack of memory.
     pub out_of_memory: bool,
+    /// Processor time of all that ever ran in it, microseconds: in user mode, in the kernel (v2).
+    pub processor_us: Option<(u64, u64)>,
+    /// Bytes read from and written to block devices (v2, where the controller can be had).
+    pub transferred: Option<(u64, u64)>,
 }
 
 /// One value for one file of a group.
@@ -217,15 +221,31 @@ impl Group {
             peak_memory: number("memory", if v2 { "memory.peak" } else { "memory.max_usage_in_bytes" }),
             peak_processes: number("pids", "pids.peak"),
             out_of_memory: self.oom_kills() > 0,
+            processor_us: self
+                .text("cpu.stat")
+                .and_then(|text| Some((keyed(&text, "user_usec")?, keyed(&text, "system_usec")?))),
+            transferred: self.text("io.stat").map(|text| transferred(&text)),
         }
+    }
+
+    /// A file of the v2 group that is there whatever it was limited by.
+    fn text(&self, file: &str) -> Option<String> {
+        let directory = (self.version == Version::V2).then(|| self.directory(""))??;
+        fs::read_to_string(directory.join(file)).ok()
     }
 
     fn oom_kills(&self) -> u64 {
         let file = if self.version == Version::V2 { "memory.events" } else { "memory.oom_control" };
         let Some(directory) = self.directory("memory") else { return 0 };
-        let text = fs::read_to_string(directory.join(file)).unwrap_or_default();
-        let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
-        count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+        keyed(&fs::read_to_string(directory.join(file)).unwrap_or_default(), "oom_kill").unwrap_or(0)
+    }
+
+    /// Kills every member at once, which no fork can outrun (v2; on v1 nothing happens).
+    pub fn end_members(&self) -> Result<(), Failed> {
+        let Some(directory) = (self.version == Version::V2).then(|| self.directory("")).flatten() else {
+            return Ok(());
+        };
+        end_members_of(directory).map_err(|error| Failed::on("cgroup", directory)(errno_of(&error)))
     }
 
     /// Removes the groups. Members that are still being torn down by the kernel make it wait.
@@ -248,6 +268,14 @@ impl Drop for Group {
 pub fn remove_all(controllers: &Controllers, name: &str) {
     for parent in parents(controllers) {
         let _ = remove_patiently(&parent.join(name));
+    }
+}
+
+/// Kills at once all that is in the group of the jail `name`, where there is one hierarchy.
+pub fn end_members(controllers: &Controllers, name: &str) {
+    if let Controllers::V2 { parent, .. } = controllers {
+        // Not there, or empty: nobody to end.
+        let _ = end_members_of(&parent.join(name));
     }
 }
 
@@ -303,6 +331,25 @@ fn is_no_laxer(said: &str, wanted: &str) -> bool {
     }
 }
 
+fn end_members_of(directory: &Path) -> io::Result<()> {
+    fs::write(directory.join("cgroup.kill"), "1")
+}
+
+/// The number behind `key` in a file of `key number` lines.
+fn keyed(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
+    line?.trim().parse().ok()
+}
+
+/// Bytes read and written over all devices, from lines such as `8:0 rbytes=4096 wbytes=0 rios=1 ...`.
+fn transferred(text: &str) -> (u64, u64) {
+    let sum = |key: &str| {
+        let words = text.split_ascii_whitespace();
+        words.filter_map(|word| word.strip_prefix(key)?.strip_prefix('=')?.parse::<u64>().ok()).sum()
+    };
+    (sum("rbytes"), sum("wbytes"))
+}
+
 fn wanted(controller: &str, limits: &Limits) -> Option<&'static str> {
     match controller {
         "memory" if limits.memory.is_some() => Some("memory"),
@@ -325,7 +372,7 @@ fn remove_patiently(directory: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_no_laxer;
+    use super::{is_no_laxer, keyed, transferred};
 
     #[test]
     fn a_limit_is_kept_when_the_kernel_says_as_much_or_less_and_never_when_it_says_a_word_or_nothing() {
@@ -344,5 +391,17 @@ mod tests {
         ] {
             assert_eq!(is_no_laxer(said, wanted), kept, "{said:?} for {wanted:?}");
         }
+    }
+
+    #[test]
+    fn a_number_is_found_by_its_whole_key() {
+        let events = "low 0\nhigh 0\nmax 7\noom 2\noom_kill 1\noom_group_kill 4\n";
+        assert_eq!((keyed(events, "oom"), keyed(events, "oom_kill"), keyed(events, "kill")), (Some(2), Some(1), None));
+    }
+
+    #[test]
+    fn bytes_are_summed_over_devices() {
+        let stat = "8:0 rbytes=4096 wbytes=100 rios=1 wios=1 dbytes=9 dios=1\n253:1 rbytes=1 wbytes=10 rios=1 wios=1\n";
+        assert_eq!((transferred(stat), transferred("")), ((4097, 110), (0, 0)));
     }
 }

@@ -11,6 +11,7 @@ pub mod broker;
 pub mod cgroup;
 pub mod channel;
 pub mod command;
+pub mod delegation;
 pub mod descendants;
 pub mod environment;
 pub mod examine;

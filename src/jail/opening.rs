@@ -133,7 +133,9 @@ impl Jail {
                 Err(errno) => return Err(Failed::at("close_jail")(errno)),
             }
         } else {
-            // Its init ends what is below it when we are gone from its channel; what escapes that is ours by now.
+            // A group's members end at once, wherever they have gone; init is one of them.
+            self.group.end_members()?;
+            // Without: its init ends what is below it when we are gone from its channel; what escapes that is ours by now.
             self.channel = Channel::pair().map_err(Failed::at("close_jail"))?.0;
         }
         process::wait_for(self.init).map_err(Failed::at("close_jail"))?;

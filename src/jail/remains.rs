@@ -13,8 +13,10 @@ use super::{cgroup, descendants, opening, survey};
 /// Ends what is left of the launcher `pid` and removes what it had made. Its orphans are ours: we are a subreaper.
 pub fn clear_up_after(pid: Pid) {
     // Nobody is left to tell if any of this fails; the verdict says already that the launcher died.
+    let (controllers, name) = (survey::controllers(), opening::group_name(pid));
+    cgroup::end_members(&controllers, &name);
     let _ = descendants::end_all();
-    cgroup::remove_all(&survey::controllers(), &opening::group_name(pid));
+    cgroup::remove_all(&controllers, &name);
     opening::remove_private_of(pid);
 }
 

@@ -9,6 +9,7 @@ use caps::{CapSet, Capability};
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::{AccessFlags, Pid, access, geteuid};
 
+use super::delegation;
 use crate::confine::identity::map_into_user_namespace;
 use crate::confine::{Failed, Ids};
 use crate::host::{Controllers, HostFacts, Tier};
@@ -16,11 +17,9 @@ use crate::sys::process::{self, Fork, How, namespaces};
 use crate::sys::{abi, seccomp};
 
 /// Where every distribution mounts control groups.
-const CGROUPS: &str = "/sys/fs/cgroup";
-/// Our own group on a v2 host where we are root.
-const V2_PARENT: &str = "clawjail";
+pub const CGROUPS: &str = "/sys/fs/cgroup";
 /// What a jail can be limited by.
-const WANTED: [&str; 3] = ["memory", "pids", "cpu"];
+pub const WANTED: [&str; 3] = ["memory", "pids", "cpu"];
 
 /// The best tier that this process can have.
 pub fn best_tier(own: Ids) -> Tier {
@@ -81,7 +80,7 @@ pub fn controllers() -> Controllers {
         return Controllers::None { why: "no cgroup controller can be written by this user".into() };
     }
     let own = memberships.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
-    v2_parent(own).unwrap_or_else(|why| Controllers::None { why })
+    delegation::parent(own).unwrap_or_else(|why| Controllers::None { why })
 }
 
 fn v1_parents(memberships: &str) -> Vec<(String, PathBuf)> {
@@ -98,59 +97,4 @@ fn v1_parents(memberships: &str) -> Vec<(String, PathBuf)> {
         access(&parent, AccessFlags::W_OK).is_ok().then(|| (wanted.to_owned(), parent))
     };
     WANTED.into_iter().filter_map(of).collect()
-}
-
-fn v2_parent(own: &str) -> Result<Controllers, String> {
-    let top = Path::new(CGROUPS);
-    let parent = if geteuid().is_root() { top.join(V2_PARENT) } else { top.join(own) };
-    if geteuid().is_root() {
-        enable(top);
-        match fs::create_dir(&parent) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(format!("cannot make {}: {error}", parent.display()));
-            }
-            _ => {}
-        }
-    } else if access(&parent, AccessFlags::W_OK).is_err() {
-        return Err(
-            "the cgroup is not delegated to this user; start with `systemd-run --user --scope -p Delegate=yes`".into(),
-        );
-    }
-    enable(&parent);
-    let enabled = fs::read_to_string(parent.join("cgroup.subtree_control")).unwrap_or_default();
-    let enabled: Vec<String> = WANTED
-        .into_iter()
-        .filter(|name| enabled.split_ascii_whitespace().any(|word| word == *name))
-        .map(str::to_owned)
-        .collect();
-    if enabled.is_empty() {
-        return Err(format!("no controller can be enabled in {}", parent.display()));
-    }
-    Ok(Controllers::V2 { parent, enabled })
-}
-
-/// Enables what can be enabled; what could not is missing from `cgroup.subtree_control` afterwards, which is what we read.
-fn enable(group: &Path) {
-    let control = group.join("cgroup.subtree_control");
-    let enabled = fs::read_to_string(&control).unwrap_or_default();
-    for name in WANTED {
-        if enabled.split_ascii_whitespace().any(|word| word == name) {
-            continue;
-        }
-        if fs::write(&control, format!("+{name}")).is_err() && move_into_leaf(group) {
-            let _ = fs::write(&control, format!("+{name}"));
-        }
-    }
-}
-
-/// A v2 group with members cannot give controllers to children: ours move into a leaf, if all members are ours.
-fn move_into_leaf(group: &Path) -> bool {
-    let members = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-    let ours = [std::process::id(), std::os::unix::process::parent_id()].map(|pid| pid.to_string());
-    if members.is_empty() || !members.lines().all(|pid| ours.iter().any(|own| own == pid)) {
-        return false;
-    }
-    let leaf = group.join("clawjail-leaf");
-    let _ = fs::create_dir(&leaf);
-    members.lines().all(|pid| fs::write(leaf.join("cgroup.procs"), pid).is_ok())
 }

@@ -134,10 +134,12 @@ pub fn ended(running: Running, last: FromInit, cause: Option<Cause>) -> Result<O
         out_of_memory: counted.out_of_memory,
         used: Used {
             wall_us,
-            user_us,
-            system_us,
+            // What the group counted is of the whole jail, also of what nobody waited for.
+            user_us: counted.processor_us.map_or(user_us, |(user, _)| user),
+            system_us: counted.processor_us.map_or(system_us, |(_, system)| system),
             peak_memory: counted.peak_memory.unwrap_or(peak_memory),
             peak_processes: counted.peak_processes,
+            transferred: counted.transferred,
         },
         denials,
     };

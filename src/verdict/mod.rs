@@ -168,10 +168,14 @@ pub struct Resources {
     pub cpu_user_us: u64,
     /// Microseconds of processor time in the kernel.
     pub cpu_system_us: u64,
-    /// Most bytes of memory at once: of the whole jail with a controller, of the largest process without.
+    /// Most bytes of memory at once: of the whole jail where a controller tells (v1, or Linux 5.19), else of the largest process.
     pub peak_memory: u64,
     /// Most processes at once, where a controller counts them.
     pub peak_processes: Option<u64>,
+    /// Bytes read from block devices, where a controller counts them.
+    pub read_bytes: Option<u64>,
+    /// Bytes written to block devices, where a controller counts them; what the system writes out later is not among them.
+    pub written_bytes: Option<u64>,
 }
 
 /// What a run wrote to stdout and stderr.
@@ -299,6 +303,8 @@ fn resources(ended: &Ended) -> Resources {
         cpu_system_us: ended.used.system_us,
         peak_memory: ended.used.peak_memory,
         peak_processes: ended.used.peak_processes,
+        read_bytes: ended.used.transferred.map(|(read, _)| read),
+        written_bytes: ended.used.transferred.map(|(_, written)| written),
     }
 }
 

@@ -87,10 +87,12 @@ pub struct Used {
     pub user_us: u64,
     /// In the kernel, microseconds.
     pub system_us: u64,
-    /// Most memory at once, bytes: of the whole jail with a controller, of the largest process without.
+    /// Most memory at once, bytes: of the whole jail where a controller tells, of the largest process where not.
     pub peak_memory: u64,
     /// Most processes at once, where a controller counts them.
     pub peak_processes: Option<u64>,
+    /// Bytes read from and written to block devices, where a controller counts them.
+    pub transferred: Option<(u64, u64)>,
 }
 
 /// One thing that the probe tried.

@@ -14,18 +14,7 @@ pub const CASES: &[Case] = &[
     case("E1u", "what the user runs besides does not count against a jail", crowded),
     case("E2", "memory over the limit is refused or ends the command", memory),
     case("E2g", "what all processes use together counts, and the jail ends as one", memory_of_all),
-    Case {
-        id: "E2f",
-        says: "memory in files of memory counts too",
-        run: memory_files,
-        gaps: &[
-            (
-                Tier::User,
-                "without a delegated control group only each process's own data is limited; the verdict says partial",
-            ),
-            (Tier::Bare, "as in the user tier"),
-        ],
-    },
+    case("E2f", "memory in files of memory counts too", memory_files),
     case("E3", "no control group is to be seen or written", control_groups),
     case("E4", "limits that cannot be kept whole are said in the verdict", said_in_verdict),
     case("E5", "daemons, orphans and sessions of their own end with the run", daemons),
@@ -93,10 +82,8 @@ fn memory(trial: &mut Trial) {
 }
 
 fn memory_of_all(trial: &mut Trial) {
-    if !trial.tier.as_root() {
-        return trial.gap(
-            "without a delegated control group only each process's own data is limited; the verdict says partial",
-        );
+    if !memory_is_counted(trial) {
+        return trial.gap(UNCOUNTED);
     }
     if !std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
         trial.gap("control groups v1 end one process at a time, and a command that goes on and exits with 0 hides it");
@@ -109,7 +96,23 @@ fn memory_of_all(trial: &mut Trial) {
     trial.allow("three times 20 MiB of 512", ran.text().matches("all-20").count() == 3, ran.whole());
 }
 
+/// Why memory has no bound for a jail as a whole.
+const UNCOUNTED: &str =
+    "without a delegated control group only each process's own data is limited; the verdict says partial";
+
+/// Whether the verdict says that a control group bounds memory.
+fn memory_is_counted(trial: &Trial) -> bool {
+    let ran = trial.jail().run(["true"]);
+    let promises = ran.verdict["enforcement"]["promises"].as_array().cloned().unwrap_or_default();
+    let limits = promises.iter().find(|one| one["promise"] == "limits").cloned().unwrap_or_default();
+    let said = limits["mechanisms"].as_array().cloned().unwrap_or_default();
+    said.iter().filter_map(|one| one.as_str()).any(|one| one.starts_with("cgroup ") && one.contains("memory"))
+}
+
 fn memory_files(trial: &mut Trial) {
+    if !memory_is_counted(trial) {
+        return trial.gap(UNCOUNTED);
+    }
     let program = trial.arm();
     let ran = trial.jail().profile("skill-test").run([program.as_str(), "memory-file 1000"]);
     let ended = ran.outcome() == "out_of_memory" || ran.text().contains("refused-after-");
