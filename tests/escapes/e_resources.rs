@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::a_repositories::living;
-use super::support::patience;
 use super::support::tier::Tier;
+use super::support::{patience, slowness};
 use super::trial::{Trial, denied, works};
 use super::{Case, case};
 
@@ -191,9 +191,12 @@ fn full_disk(trial: &mut Trial) {
     let script = "for d in $HOME $TMPDIR; do for i in 1 2 3 4; do head -c 50M /dev/zero > $d/fill$i || break; done; echo $i; rm -f $d/fill*; done";
     let ran = trial.jail().profile("skill-test").bash(script);
     trial.deny("200 MiB of 128", ran.text() == "3\n3", ran.whole());
-    let script = "cd $TMPDIR; i=0; while [ $i -lt 60000 ] && : > f$i; do i=$((i+1)); done 2>/dev/null; [ $i -lt 60000 ] && echo full";
-    let ran = trial.jail().profile("skill-test").bash(script);
-    trial.deny("60000 names", ran.text() == "full", ran.whole());
+    // An emulated processor makes fewer names than there is room for in the minute that the profile gives.
+    if slowness() == 1 {
+        let script = "cd $TMPDIR; i=0; while [ $i -lt 60000 ] && : > f$i; do i=$((i+1)); done 2>/dev/null; [ $i -lt 60000 ] && echo full";
+        let ran = trial.jail().profile("skill-test").bash(script);
+        trial.deny("60000 names", ran.text() == "full", ran.whole());
+    }
     let ran = trial.jail().profile("skill-test").bash("head -c 10M /dev/zero > $TMPDIR/fill && wc -c < $TMPDIR/fill");
     trial.allow("10 MiB of 128", ran.text() == "10485760", ran.whole());
 }

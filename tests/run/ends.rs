@@ -29,7 +29,9 @@ fn a_signal_that_ends_the_command_is_128_and_its_number() {
 fn out_of_time_is_124_after_a_chance_to_end() {
     in_every_tier(|place| {
         let begun = Instant::now();
-        let ran = Jail::new(place).timeout("300ms").bash("trap 'echo bye; exit 0' TERM; sleep 30 & wait");
+        let ran = Jail::new(place)
+            .timeout(&format!("{}ms", 300 * slowness()))
+            .bash("trap 'echo bye; exit 0' TERM; sleep 30 & wait");
         assert_eq!((ran.code, ran.outcome(), ran.text().as_str()), (Some(124), "timed_out", "bye"), "{}", ran.whole());
         assert!(ran.error_text().starts_with("clawjail: ended: out of time"), "{}", ran.whole());
         assert!(begun.elapsed() < patience(Duration::from_secs(5)));

@@ -20,9 +20,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::jail::{Jail, Ran};
-use support::patience;
 use support::place::{Place, clawjail};
 use support::tier::{self, Skipped, Tier};
+use support::{patience, slowness};
 
 fn tiers() -> &'static (Vec<Tier>, Vec<Skipped>) {
     static TIERS: OnceLock<(Vec<Tier>, Vec<Skipped>)> = OnceLock::new();
