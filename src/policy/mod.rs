@@ -6,6 +6,7 @@
 pub mod document;
 pub mod environment;
 pub mod flaw;
+pub mod git;
 pub mod library;
 pub mod names;
 pub mod paths;
