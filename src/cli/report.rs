@@ -189,12 +189,13 @@ fn lines(verdict: &Verdict, seen: &Seen) -> Vec<String> {
     }
     for denial in verdict.denials.iter().take(5) {
         let times = if denial.count > 1 { format!(", {} times", denial.count) } else { String::new() };
-        lines.push(format!(
-            "denied: {} `{}` (shielded by `{}`{times})",
-            denial.kind,
-            printable(&denial.what),
-            verdict.profile
-        ));
+        // Of settings it is not the file that is denied, but what it would say.
+        let kind = match denial.kind.as_str() {
+            "set" => format!("set {} in", printable(&denial.rule)),
+            "settings" => format!("change settings ({}) in", printable(&denial.rule)),
+            kind => kind.to_owned(),
+        };
+        lines.push(format!("denied: {kind} `{}` (shielded by `{}`{times})", printable(&denial.what), verdict.profile));
     }
     lines
 }

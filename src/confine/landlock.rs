@@ -69,19 +69,28 @@ fn making() -> Flags {
     AccessFs::MakeReg | AccessFs::MakeDir | AccessFs::MakeSym | AccessFs::MakeSock | AccessFs::MakeFifo
 }
 
-/// Takes the making of names in shielded trees away from this process and all it makes.
+/// What changes a file, or takes its name away, by its path.
+fn changing(abi: ABI) -> Flags {
+    let all = AccessFs::WriteFile | AccessFs::RemoveFile | AccessFs::Truncate;
+    all & AccessFs::from_all(abi)
+}
+
+/// Takes the making of names in shielded trees away from this process and all it makes; where the broker looks at settings of git,
+/// the changing of files by their paths too, so that every descriptor that can change one was given out by init.
 ///
 /// In the bare tier, where nothing is mounted over what is shielded, it takes everything else about that away too, by
 /// granting its siblings one by one.
 pub fn restrict_naming(plan: &Plan) -> Result<(), Failed> {
     let abi = abi(&plan.landlock);
     let refer = if abi >= ABI::V2 { AccessFs::Refer.into() } else { Flags::EMPTY };
-    let handled = if plan.sees_host_paths() { AccessFs::from_all(abi) } else { making() | refer };
+    let changing = if plan.vets_repositories() { changing(abi) } else { Flags::EMPTY };
+    let handled = if plan.sees_host_paths() { AccessFs::from_all(abi) } else { making() | refer | changing };
     let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement).handle_access(handled);
     let mut created = ruleset.and_then(Ruleset::create).map_err(|error| failed("create", &error))?;
     let around = located(plan)?;
     for (path, rights) in &real_rules(plan) {
-        let taken = if has_shields_below(path, &plan.shields) { making() | AccessFs::Refer } else { Flags::EMPTY };
+        let shielded = has_shields_below(path, &plan.shields);
+        let taken = if shielded { making() | AccessFs::Refer | changing } else { Flags::EMPTY };
         for (path, rights) in grants(&BTreeMap::from([(path.clone(), *rights)]), &around) {
             created = add(created, &path, flags(rights, abi) & handled & !taken, abi)?;
         }
@@ -91,7 +100,13 @@ pub fn restrict_naming(plan: &Plan) -> Result<(), Failed> {
 
 /// What exists of what is shielded and not mounted over: in the bare tier alone.
 fn located(plan: &Plan) -> Result<Vec<Shielded>, Failed> {
-    if plan.sees_host_paths() { locate(&plan.shields, plan.workspace.as_deref()) } else { Ok(Vec::new()) }
+    if !plan.sees_host_paths() {
+        return Ok(Vec::new());
+    }
+    let mut located = locate(&plan.shields, plan.workspace.as_deref())?;
+    // What the broker keeps needs no grants around it: there nothing is granted that could change it.
+    located.retain(|shielded| shielded.effect != Effect::Vet);
+    Ok(located)
 }
 
 /// Whether a shield speaks about something at or below `path`.
@@ -169,7 +184,7 @@ fn grant(path: &Path, rights: Rights, around: &[Shielded], granted: &mut Rules) 
     if effects().any(|effect| effect == Effect::Hide) {
         return;
     }
-    if effects().any(|effect| effect == Effect::Protect) {
+    if effects().any(|effect| effect != Effect::Hide) {
         return put(granted, path, Rights { write: false, ..rights });
     }
     let below =

@@ -35,15 +35,19 @@ type Identity = (u64, u64);
 
 /// Covers and freezes everything in the view that a shield names, and every further hard link of such a file.
 pub fn raise(root: &Root, shields: &[Shield], workspace: Option<&Path>) -> Result<Vec<Shielded>, Failed> {
-    let mut raising = Raising { root, workspace, linked: BTreeSet::new(), raised: Vec::new() };
+    let mut raising = Raising { root, workspace, linked: BTreeSet::new(), raised: Vec::new(), vetted: BTreeSet::new() };
     let names = workspace.map(|workspace| Names::of(mounts::top(root), workspace));
     for shield in shields {
         if names.as_ref().is_some_and(|names| names.certainly_lack(Path::new(&shield.pattern))) {
             continue;
         }
         let failed = Failed::on("shields", &shield.pattern);
-        for path in find(mounts::top(root), Path::new(&shield.pattern)).map_err(&failed)? {
-            raising.raise(&path, shield.effect, Links::Follow).map_err(&failed)?;
+        for path in find_shielded(mounts::top(root), shield).map_err(&failed)? {
+            match shield.effect {
+                Effect::Hide | Effect::Protect => raising.raise(&path, shield.effect, Links::Follow),
+                Effect::Vet => raising.remember(&path),
+            }
+            .map_err(&failed)?;
         }
     }
     raising.raise_aliases().map_err(Failed::at("shields"))?;
@@ -86,18 +90,46 @@ pub fn locate(shields: &[Shield], workspace: Option<&Path>) -> Result<Vec<Shield
     let top = openat(AT_FDCWD, "/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).map_err(Failed::at("locate"))?;
     let mut located = BTreeSet::new();
     let mut linked = BTreeSet::new();
+    let mut vetted = BTreeSet::new();
     for shield in shields {
         let failed = Failed::on("locate", &shield.pattern);
-        for path in find(top.as_fd(), Path::new(&shield.pattern)).map_err(&failed)? {
+        for path in find_shielded(top.as_fd(), shield).map_err(&failed)? {
+            if shield.effect == Effect::Vet {
+                remember_vetted(&path, &mut linked, &mut vetted).map_err(&failed)?;
+                continue;
+            }
             let mut found = locate_one(&path, shield.effect, workspace, &mut linked).map_err(&failed)?;
             located.append(&mut found);
         }
     }
     if let (false, Some(workspace)) = (linked.is_empty(), workspace) {
         let found = find_aliases(top.as_fd(), workspace, &linked).map_err(Failed::on("locate", workspace))?;
-        located.extend(found.into_iter().map(|(path, effect)| Shielded { path, effect }));
+        let found = found.into_iter().filter(|(path, _)| !vetted.contains(path));
+        located.extend(found.map(|(path, effect)| Shielded { path, effect }));
     }
+    located.extend(vetted.into_iter().map(|path| Shielded { path, effect: Effect::Vet }));
     Ok(located.into_iter().collect())
+}
+
+/// As `Raising::remember`, where nothing is mounted.
+fn remember_vetted(
+    path: &Path,
+    linked: &mut BTreeSet<(Identity, Effect)>,
+    vetted: &mut BTreeSet<PathBuf>,
+) -> Result<(), Errno> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let Ok(target) = openat(AT_FDCWD, path, flags, Mode::empty()) else { return Ok(()) };
+    if mounts::kind_of(target.as_fd())? == SFlag::S_IFREG {
+        remember_links(target.as_fd(), Effect::Protect, linked)?;
+        vetted.insert(path.to_path_buf());
+    }
+    Ok(())
+}
+
+/// What exists of what `shield` names. What the broker keeps at any depth is not looked for: it is found when it is touched.
+fn find_shielded(top: BorrowedFd<'_>, shield: &Shield) -> Result<Vec<PathBuf>, Errno> {
+    let any_depth = shield.pattern.contains("**");
+    if shield.effect == Effect::Vet && any_depth { Ok(Vec::new()) } else { find(top, Path::new(&shield.pattern)) }
 }
 
 /// `path` itself, what it leads to in the workspace, and what links directly in it lead to.
@@ -139,6 +171,8 @@ struct Raising<'a> {
     workspace: Option<&'a Path>,
     linked: BTreeSet<(Identity, Effect)>,
     raised: Vec<Shielded>,
+    /// What the broker keeps by its name, so that no mount stands in its way.
+    vetted: BTreeSet<PathBuf>,
 }
 
 /// Whether what links in a shielded directory lead to is shielded too: once, so that no circle of links is followed.
@@ -184,9 +218,21 @@ impl Raising<'_> {
         Ok(())
     }
 
+    /// A file that the broker keeps has nothing mounted over it; only its further hard links have.
+    fn remember(&mut self, path: &Path) -> Result<(), Errno> {
+        let Ok(target) = mounts::open_inside(self.root, path) else { return Ok(()) };
+        if mounts::kind_of(target.as_fd())? == SFlag::S_IFREG {
+            remember_links(target.as_fd(), Effect::Protect, &mut self.linked)?;
+            self.vetted.insert(path.to_path_buf());
+            self.raised.push(Shielded { path: path.to_path_buf(), effect: Effect::Vet });
+        }
+        Ok(())
+    }
+
     fn raise_aliases(&self) -> Result<(), Errno> {
         let (false, Some(workspace)) = (self.linked.is_empty(), self.workspace) else { return Ok(()) };
-        for (path, effect) in find_aliases(mounts::top(self.root), workspace, &self.linked)? {
+        let aliases = find_aliases(mounts::top(self.root), workspace, &self.linked)?;
+        for (path, effect) in aliases.into_iter().filter(|(path, _)| !self.vetted.contains(path)) {
             shield(self.root, mounts::open_link_inside(self.root, &path)?.as_fd(), effect)?;
         }
         Ok(())
@@ -227,7 +273,7 @@ fn is_file_or_directory(target: BorrowedFd<'_>) -> Result<bool, Errno> {
 fn shield(root: &Root, target: BorrowedFd<'_>, effect: Effect) -> Result<(), Errno> {
     match effect {
         Effect::Hide => mounts::cover(root, target),
-        Effect::Protect => mounts::freeze(target),
+        Effect::Protect | Effect::Vet => mounts::freeze(target),
     }
 }
 
@@ -302,10 +348,11 @@ pub fn find(top: BorrowedFd<'_>, pattern: &Path) -> Result<Vec<PathBuf>, Errno> 
     Ok(found)
 }
 
-type Visit<'a> = dyn FnMut(BorrowedFd<'_>, &OsStr, Option<Type>, &Path) -> bool + 'a;
+/// Is given the directory, a name in it, its kind, and its path from where the walk began.
+pub type Visit<'a> = dyn FnMut(BorrowedFd<'_>, &OsStr, Option<Type>, &Path) -> bool + 'a;
 
 /// Visits every name below `directory`; `visit` says whether to go into a directory. `E2BIG` when the budget is used up.
-fn walk(directory: OwnedFd, prefix: &Path, budget: &mut usize, visit: &mut Visit<'_>) -> Result<(), Errno> {
+pub fn walk(directory: OwnedFd, prefix: &Path, budget: &mut usize, visit: &mut Visit<'_>) -> Result<(), Errno> {
     let mut listing = Dir::from_fd(directory)?;
     let mut names: Vec<(OsString, Option<Type>)> = Vec::new();
     for entry in listing.iter() {

@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat2};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 
@@ -28,14 +28,39 @@ pub struct Asker<'a> {
 /// One question, with all that it points to.
 #[derive(Debug)]
 pub enum Asked {
-    /// open(2) or openat(2) with `O_CREAT`, or creat(2).
-    Create {
+    /// open(2) or openat(2) to create or change a file, or creat(2).
+    Open {
         /// The name.
         at: Place,
         /// As open(2) has them.
         flags: i32,
         /// Permission bits, before the mask.
         mode: u32,
+    },
+    /// The same by the number of a descriptor that the process has: `/dev/stderr`, `/proc/self/fd/3`.
+    Reopen {
+        /// What the descriptor holds, by `O_PATH`.
+        held: OwnedFd,
+        /// Whether the process can change it already.
+        writable: bool,
+        /// As open(2) has them.
+        flags: i32,
+    },
+    /// open(2) or openat(2) with `O_TMPFILE`.
+    Unnamed {
+        /// Where the file is to be kept.
+        directory: OwnedFd,
+        /// As open(2) has them.
+        flags: i32,
+        /// Permission bits, before the mask.
+        mode: u32,
+    },
+    /// truncate(2).
+    Truncate {
+        /// The name.
+        at: Place,
+        /// To how many bytes.
+        length: i64,
     },
     /// mkdir(2), mkdirat(2).
     Mkdir {
@@ -66,6 +91,13 @@ pub enum Asked {
         mode: u32,
         /// Whether a link is followed.
         follow: bool,
+    },
+    /// fchmod(2).
+    ModeOf {
+        /// What the descriptor holds, by `O_PATH`.
+        held: OwnedFd,
+        /// Permission bits.
+        mode: u32,
     },
     /// symlink(2), symlinkat(2).
     Symlink {
@@ -197,7 +229,12 @@ pub fn resolve(base: Option<&OwnedFd>, written: &OsStr) -> Option<Place> {
 /// The number in a path by which a process names its own descriptor, as libc does where a call takes none.
 fn own_descriptor(written: &OsStr) -> Option<i32> {
     let prefixes = ["/proc/self/fd/", "/proc/thread-self/fd/", "/dev/fd/"];
-    let written = written.to_str()?;
+    let written = match written.to_str()? {
+        "/dev/stdin" => return Some(0),
+        "/dev/stdout" => return Some(1),
+        "/dev/stderr" => return Some(2),
+        written => written,
+    };
     prefixes.iter().find_map(|prefix| written.strip_prefix(prefix))?.parse().ok().filter(|number| *number >= 0)
 }
 
@@ -220,7 +257,8 @@ fn open_directory(base: Option<&OwnedFd>, directory: &OsStr) -> Option<OwnedFd> 
     .ok()
 }
 
-fn path_of(directory: &OwnedFd) -> Option<PathBuf> {
+/// The kernel's path of what is open.
+pub fn path_of(directory: &OwnedFd) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd())).ok()
 }
 
@@ -230,20 +268,23 @@ pub fn sets_mode(number: i32) -> bool {
     if i64::from(number) == libc::SYS_chmod {
         return true;
     }
-    matches!(i64::from(number), libc::SYS_fchmodat | libc::SYS_fchmodat2)
+    matches!(i64::from(number), libc::SYS_fchmod | libc::SYS_fchmodat | libc::SYS_fchmodat2)
 }
 
 impl Asked {
     /// The names that it is about.
     pub fn names(&self) -> Vec<PathBuf> {
         match self {
-            Asked::Create { at, .. }
+            Asked::Open { at, .. }
+            | Asked::Truncate { at, .. }
             | Asked::Mkdir { at, .. }
             | Asked::Mknod { at, .. }
             | Asked::Remove { at, .. }
             | Asked::Mode { at, .. }
             | Asked::Symlink { at, .. } => vec![at.whole()],
             Asked::Link { from, to } | Asked::Rename { from, to, .. } => vec![from.whole(), to.whole()],
+            // By descriptors alone.
+            Asked::Reopen { .. } | Asked::Unnamed { .. } | Asked::ModeOf { .. } => Vec::new(),
         }
     }
 
@@ -253,12 +294,14 @@ impl Asked {
         let [a, b, c, d, e, _] = notification.arguments;
         let mode = |word: u64| word as u32 & 0o7777;
         match i64::from(notification.number) {
-            libc::SYS_openat => Some(Asked::Create { at: asker.place(a, b)?, flags: c as i32, mode: mode(d) }),
+            libc::SYS_openat => asker.open(a, b, c as i32, mode(d)),
+            libc::SYS_truncate => Some(Asked::Truncate { at: asker.place(here, a)?, length: b as i64 }),
             libc::SYS_mkdirat => Some(Asked::Mkdir { at: asker.place_of_directory(a, b)?, mode: mode(c) }),
             libc::SYS_unlinkat => {
                 let directory = c as i32 & libc::AT_REMOVEDIR != 0;
                 Some(Asked::Remove { at: asker.place_of_directory(a, b)?, directory })
             }
+            libc::SYS_fchmod => Some(Asked::ModeOf { held: asker.held(a as i32)?, mode: mode(b) }),
             libc::SYS_fchmodat => Some(Asked::Mode { at: asker.place_of_any(a, b)?, mode: mode(c), follow: true }),
             libc::SYS_fchmodat2 if d as i32 & !libc::AT_SYMLINK_NOFOLLOW == 0 => {
                 Some(Asked::Mode { at: asker.place_of_any(a, b)?, mode: mode(c), follow: d == 0 })
@@ -270,10 +313,7 @@ impl Asked {
             #[cfg(target_arch = "x86_64")]
             number => Self::read_old(asker, number, [a, b, c, d], here),
             #[cfg(not(target_arch = "x86_64"))]
-            _ => {
-                let _ = here;
-                None
-            }
+            _ => None,
         }
     }
 
@@ -282,10 +322,10 @@ impl Asked {
     fn read_old(asker: &Asker<'_>, number: i64, [a, b, c, d]: [u64; 4], here: u64) -> Option<Asked> {
         let mode = |word: u64| word as u32 & 0o7777;
         match number {
-            libc::SYS_open => Some(Asked::Create { at: asker.place(here, a)?, flags: b as i32, mode: mode(c) }),
+            libc::SYS_open => asker.open(here, a, b as i32, mode(c)),
             libc::SYS_creat => {
                 let flags = libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
-                Some(Asked::Create { at: asker.place(here, a)?, flags, mode: mode(b) })
+                asker.open(here, a, flags, mode(b))
             }
             libc::SYS_mkdir => Some(Asked::Mkdir { at: asker.place_of_directory(here, a)?, mode: mode(b) }),
             libc::SYS_unlink => Some(Asked::Remove { at: asker.place_of_directory(here, a)?, directory: false }),
@@ -302,6 +342,38 @@ impl Asked {
 }
 
 impl Asker<'_> {
+    fn open(&self, descriptor: u64, address: u64, flags: i32, mode: u32) -> Option<Asked> {
+        let written = self.text(address)?;
+        if let Some(number) = own_descriptor(&written) {
+            let held = self.held(number)?;
+            let writable = self.can_write(number, &held);
+            return Some(Asked::Reopen { held, writable, flags });
+        }
+        let base =
+            if written.as_bytes().first() == Some(&b'/') { None } else { Some(self.directory(descriptor as i32)?) };
+        if flags & libc::O_TMPFILE == libc::O_TMPFILE {
+            return Some(Asked::Unnamed { directory: open_directory(base.as_ref(), &written)?, flags, mode });
+        }
+        Some(Asked::Open { at: resolve(base.as_ref(), &written)?, flags, mode })
+    }
+
+    /// What one of its descriptors holds.
+    fn held(&self, number: i32) -> Option<OwnedFd> {
+        let link = format!("/proc/{}/fd/{number}", self.pid);
+        open(link.as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok()
+    }
+
+    /// Whether the descriptor, which holds `held`, is open for writing; proc_pid_fdinfo(5).
+    fn can_write(&self, number: i32, held: &OwnedFd) -> bool {
+        let about = std::fs::read_to_string(format!("/proc/{}/fdinfo/{number}", self.pid)).unwrap_or_default();
+        let field = |name: &str| about.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let flags = field("flags:").and_then(|octal| i32::from_str_radix(octal, 8).ok());
+        // Another thread could have put something else under that number since it was opened.
+        let inode = field("ino:").and_then(|number| number.parse::<u64>().ok());
+        let same = fstat(held).is_ok_and(|stat| Some(stat.st_ino) == inode);
+        same && flags.is_some_and(|flags| matches!(flags & libc::O_ACCMODE, libc::O_WRONLY | libc::O_RDWR))
+    }
+
     /// A place for a directory: slashes behind the name are allowed there.
     fn place_of_directory(&self, descriptor: u64, address: u64) -> Option<Place> {
         let written = self.text(address)?;

@@ -19,7 +19,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::asking::{Asked, Asker, sets_mode};
 use super::lost::{Lost, Question};
 use super::naming::{self, Answer, Judge};
-use crate::confine::landlock::has_shields_below;
 use crate::confine::shields::Shielded;
 use crate::plan::Plan;
 use crate::sys::seccomp::{self, Notification, NotificationId};
@@ -28,27 +27,29 @@ use crate::wire::privsep::NameDenial;
 /// Most names that one run's denials are kept of; more are counted under the last.
 const MOST_DENIALS: usize = 256;
 
+/// An answer, and the question if it was understood.
+type Decided = (Option<Question>, Answer);
+
 /// The broker of one jail.
 pub struct Broker {
     judge: Judge,
     listeners: Vec<OwnedFd>,
     lost: Lost,
+    /// Questions that cannot be answered yet, each with its listener.
+    later: Vec<(OwnedFd, Notification)>,
     denials: BTreeMap<(PathBuf, &'static str, String), u64>,
 }
 
 impl Broker {
-    /// For the shields of `plan`; `located` is what exists of them where nothing is mounted over it.
-    pub fn new(plan: &Plan, located: Vec<Shielded>) -> Broker {
-        let writable = || plan.landlock.rules.iter().filter(|(_, rights)| rights.write && !rights.devices);
-        let rules = writable().filter(|(path, _)| has_shields_below(path, &plan.shields));
-        let judge = Judge {
-            trees: rules.map(|(path, _)| path.clone()).collect(),
-            writable: writable().map(|(path, _)| path.clone()).collect(),
-            shields: plan.shields.clone(),
-            located,
-            opens_existing: plan.sees_host_paths(),
-        };
-        Broker { judge, listeners: Vec::new(), lost: Lost::default(), denials: BTreeMap::new() }
+    /// For the shields of `plan`; `shielded` is what exists of them.
+    pub fn new(plan: &Plan, shielded: Vec<Shielded>) -> Broker {
+        Broker {
+            judge: Judge::new(plan, shielded),
+            listeners: Vec::new(),
+            lost: Lost::default(),
+            later: Vec::new(),
+            denials: BTreeMap::new(),
+        }
     }
 
     /// The descriptors to wait on.
@@ -80,6 +81,20 @@ impl Broker {
         }
     }
 
+    /// Whether a question waits that nothing but time will answer.
+    pub fn has_to_wait(&self) -> bool {
+        !self.later.is_empty()
+    }
+
+    /// Looks again at questions that could not be answered. Those whose process has gone are not put back.
+    pub fn look_again(&mut self) {
+        for (listener, notification) in std::mem::take(&mut self.later) {
+            let decided = self.decide(listener.as_fd(), &notification);
+            // Whoever cannot be answered is not waited for either: with its listener gone the kernel ends the call.
+            drop(self.answer(listener.as_fd(), notification, decided));
+        }
+    }
+
     /// What was denied since the last time, with the command's names for it.
     pub fn take_denials(&mut self) -> Vec<NameDenial> {
         let taken = std::mem::take(&mut self.denials).into_iter();
@@ -93,8 +108,17 @@ impl Broker {
 
     fn answer_next(&mut self, listener: BorrowedFd<'_>) -> io::Result<()> {
         let Some(notification) = unless_gone(seccomp::receive(listener))? else { return Ok(()) };
-        let (question, answer) = self.decide(listener, &notification);
+        let decided = self.decide(listener, &notification);
+        self.answer(listener, notification, decided)
+    }
+
+    fn answer(&mut self, listener: BorrowedFd<'_>, notification: Notification, decided: Decided) -> io::Result<()> {
+        let (question, answer) = decided;
         let answer = match answer {
+            Answer::Later => {
+                self.later.push((listener.try_clone_to_owned()?, notification));
+                return Ok(());
+            }
             Answer::Denied { path, action, pattern } => {
                 self.note(path, action, pattern);
                 Answer::Errno(Errno::EACCES)
@@ -109,7 +133,7 @@ impl Broker {
         Ok(())
     }
 
-    fn decide(&mut self, listener: BorrowedFd<'_>, notification: &Notification) -> (Option<Question>, Answer) {
+    fn decide(&mut self, listener: BorrowedFd<'_>, notification: &Notification) -> Decided {
         let Some(asker) = Asker::new(listener, notification) else { return (None, not_understood(notification)) };
         match Asked::read(&asker, notification) {
             // Everything was copied while the process certainly waited; from here on only our copies count.
@@ -139,6 +163,8 @@ fn tell(listener: BorrowedFd<'_>, id: NotificationId, answer: &Answer) -> io::Re
         Answer::Done => seccomp::Answer::Value(0),
         Answer::Errno(errno) => seccomp::Answer::Errno(*errno as i32),
         Answer::Denied { .. } => seccomp::Answer::Errno(libc::EACCES),
+        // Nothing to say yet.
+        Answer::Later => return Ok(Some(())),
         Answer::Opened(file, flags) => {
             match unless_gone(seccomp::send_descriptor(listener, id, file.as_fd(), *flags)) {
                 Ok(told) => return Ok(told),

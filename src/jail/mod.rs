@@ -31,8 +31,10 @@ pub mod start;
 pub mod stdio;
 pub mod survey;
 pub mod trees;
+pub mod vetting;
 pub mod watch;
 pub mod workspace;
+pub mod writing;
 
 use crate::confine::Failed;
 use crate::wire::privsep::Failure;

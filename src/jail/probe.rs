@@ -96,7 +96,7 @@ fn try_shielded(shielded: &[Shielded], findings: &mut Vec<Finding>) {
         let name = one.path.display();
         let (tried, result) = match one.effect {
             Effect::Hide => (format!("read hidden {name}"), read(&one.path)),
-            Effect::Protect => (format!("change protected {name}"), change(&one.path)),
+            Effect::Protect | Effect::Vet => (format!("change protected {name}"), change(&one.path)),
         };
         findings.push(finding(
             Promise::Shielded,

@@ -24,6 +24,9 @@ use crate::sys::process::{self, Ended, Fork, How};
 use crate::sys::terminal;
 use crate::wire::privsep::{Command, End, Filters, FromInit, Orders, Terminal, ToInit};
 
+/// How long a question is left alone that could not be answered.
+const WAIT_MS: u16 = 5;
+
 /// Init at work.
 pub struct Runs<'a> {
     launcher: &'a Channel,
@@ -45,8 +48,7 @@ enum Next {
 impl<'a> Runs<'a> {
     /// Takes over a jail that was built and confined.
     pub fn new(launcher: &'a Channel, orders: Orders, filters: Filters, shielded: Vec<Shielded>) -> Runs<'a> {
-        let located = if orders.plan.sees_host_paths() { shielded.clone() } else { Vec::new() };
-        let broker = Broker::new(&orders.plan, located);
+        let broker = Broker::new(&orders.plan, shielded.clone());
         Runs { launcher, orders, filters, shielded, leader: None, broker, proven: false }
     }
 
@@ -64,6 +66,7 @@ impl<'a> Runs<'a> {
         let ended = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(&failed)?;
         loop {
             let [told, dead, asked] = self.wait(&ended).map_err(&failed)?;
+            self.broker.look_again();
             if asked {
                 self.broker.serve();
             }
@@ -84,7 +87,8 @@ impl<'a> Runs<'a> {
             vec![PollFd::new(self.launcher.as_fd(), PollFlags::POLLIN), PollFd::new(ended.as_fd(), PollFlags::POLLIN)];
         watched.extend(self.broker.listeners().map(|listener| PollFd::new(listener, PollFlags::POLLIN)));
         loop {
-            match poll(&mut watched, PollTimeout::NONE) {
+            let patience = if self.broker.has_to_wait() { PollTimeout::from(WAIT_MS) } else { PollTimeout::NONE };
+            match poll(&mut watched, patience) {
                 Err(Errno::EINTR) => {}
                 polled => {
                     polled?;

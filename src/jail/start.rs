@@ -251,6 +251,9 @@ fn make_filters(prepared: &Prepared) -> Result<Filters, Refused> {
     if plan.tier == Tier::Bare {
         asking = merge(vec![asking, own_set("broker-bare", library)?]);
     }
+    if plan.vets_repositories() {
+        asking = merge(vec![asking, own_set("broker-git", library)?]);
+    }
     let compile = |policy: &SyscallPolicy, otherwise, name: &str| {
         filter::compile(policy, otherwise).map_err(|error| policy_refused(name, error.to_string()))
     };

@@ -94,7 +94,8 @@ pub fn compile(profile: &Profile, request: &Request, host: &HostFacts, tiers: &T
     refuse_egress(profile)?;
     let paths = place_workspace(profile, request, host);
     refuse_hidden_workspace(profile, request, &paths)?;
-    let shields = shield::inside_the_jail(profile, request.workspace.hooks.as_deref(), &paths);
+    let vetting = decide_vetting(profile, host);
+    let shields = shield::inside_the_jail(profile, request.workspace.hooks.as_deref(), &paths, vetting);
     let naming = decide_naming(profile, &shields, host);
     let (view, rules) = view::build(profile, request, host, &paths);
     let plan = Plan {
@@ -163,6 +164,17 @@ fn place_cwd(request: &Request, paths: &Paths) -> PathBuf {
 fn decide_naming(profile: &Profile, shields: &[super::Shield], host: &HostFacts) -> Naming {
     let writable = profile.workspace.access == WorkspaceAccess::Rw || !profile.filesystem.write.is_empty();
     if writable && !shields.is_empty() && host.seccomp_notify { Naming::Brokered } else { Naming::Direct }
+}
+
+/// Settings of git can be looked at where names in the workspace are made by the broker, and where Landlock denies the command to
+/// write or truncate a file by its path (ABI 3).
+fn decide_vetting(profile: &Profile, host: &HostFacts) -> shield::Vetting {
+    let writable = profile.workspace.access == WorkspaceAccess::Rw;
+    if writable && host.seccomp_notify && host.landlock_abi >= 3 {
+        shield::Vetting::ByBroker
+    } else {
+        shield::Vetting::None
+    }
 }
 
 fn choose_identity(profile: &Profile, request: &Request, host: &HostFacts) -> Identity {

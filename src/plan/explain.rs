@@ -189,7 +189,11 @@ fn shields(plan: &Plan) -> Vec<Vec<String>> {
         .shields
         .iter()
         .map(|shield| {
-            let word = if shield.effect == Effect::Hide { "hide" } else { "protect" };
+            let word = match shield.effect {
+                Effect::Hide => "hide",
+                Effect::Protect => "protect",
+                Effect::Vet => "vet",
+            };
             row([word, &shield.pattern, &shield.why, &shield.from])
         })
         .collect();

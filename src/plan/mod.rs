@@ -217,6 +217,8 @@ pub enum Effect {
     Hide,
     /// There, but never changed or created.
     Protect,
+    /// There, and changed or created only by the broker, which looks at what it would hold: settings of git.
+    Vet,
 }
 
 /// How new names in the workspace come about.
@@ -280,6 +282,11 @@ impl Plan {
     /// Whether a command can be told paths as on the host.
     pub fn sees_host_paths(&self) -> bool {
         !self.tier.has_namespaces()
+    }
+
+    /// Whether names are judged by what git would do with them too, and files are opened for writing by the broker.
+    pub fn vets_repositories(&self) -> bool {
+        self.naming == Naming::Brokered && self.shields_that(Effect::Vet).next().is_some()
     }
 
     /// Shields with `effect`.

@@ -62,7 +62,7 @@ fn shielded(plan: &Plan, host: &HostFacts) -> Keeping {
     if !host.tier.has_namespaces() && host.landlock_abi < TRUNCATION {
         return lacking(mechanisms, "Landlock ABI 3 is needed to deny truncation of protected files (Linux 6.2)");
     }
-    let protects = plan.shields_that(Effect::Protect).next().is_some();
+    let protects = plan.shields.iter().any(|shield| shield.effect != Effect::Hide);
     let writable =
         plan.landlock.rules.iter().any(|(path, rights)| rights.write && plan.workspace.as_ref() == Some(path));
     if !protects || !writable {
@@ -70,6 +70,9 @@ fn shielded(plan: &Plan, host: &HostFacts) -> Keeping {
     }
     if plan.naming == Naming::Brokered {
         mechanisms.push("new names by a broker (seccomp notification), denied to the command by landlock".into());
+        if plan.vets_repositories() {
+            mechanisms.push("settings of git by the broker, which lets through what runs nothing".into());
+        }
         return kept(mechanisms);
     }
     lacking(

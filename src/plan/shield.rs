@@ -2,15 +2,24 @@
 //!
 //! Pure path logic, shared by the plan (what to mount over), the broker (which names it makes) and `explain`.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use super::paths::{Paths, is_glob, lies_at_or_below, literal_prefix};
 use super::{Effect, Shield};
 use crate::profile::{Grant, Profile};
 
+/// Whether there is somebody to look at what settings of git would hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vetting {
+    /// There is: the broker opens whatever is written.
+    ByBroker,
+    /// There is not: settings stay as they are.
+    None,
+}
+
 /// The shields of `profile` as absolute patterns inside the jail, sorted; those outside every grant are left out, since
 /// nothing there exists in the jail anyway.
-pub fn inside_the_jail(profile: &Profile, hooks: Option<&str>, paths: &Paths) -> Vec<Shield> {
+pub fn inside_the_jail(profile: &Profile, hooks: Option<&str>, paths: &Paths, vetting: Vetting) -> Vec<Shield> {
     let files = &profile.filesystem;
     let granted: Vec<PathBuf> = [&files.read, &files.write, &files.execute]
         .into_iter()
@@ -19,18 +28,38 @@ pub fn inside_the_jail(profile: &Profile, hooks: Option<&str>, paths: &Paths) ->
         .chain(paths.workspace.clone())
         .collect();
     let hidden = files.hide.iter().map(|grant| (grant, Effect::Hide));
-    let named_hooks =
-        files.protect.iter().find(|grant| grant.path == ".git/hooks").zip(hooks).map(|(grant, path)| Grant {
-            path: path.to_owned(),
-            why: "git runs these: core.hooksPath of the workspace names them".into(),
-            from: grant.from.clone(),
-        });
-    let protected = files.protect.iter().chain(&named_hooks).map(|grant| (grant, Effect::Protect));
+    let named_hooks: Vec<(Grant, Effect)> = named_hooks(&files.protect, hooks, vetting);
+    let protected = files.protect.iter().map(|grant| match vetting {
+        Vetting::ByBroker if is_settings(&grant.path) => (grant, Effect::Vet),
+        Vetting::ByBroker | Vetting::None => (grant, Effect::Protect),
+    });
+    let protected = protected.chain(named_hooks.iter().map(|(grant, effect)| (grant, *effect)));
     let mut shields: Vec<Shield> =
         hidden.chain(protected).filter_map(|(grant, effect)| place(grant, effect, paths, &granted)).collect();
     shields.sort();
     shields.dedup();
     shields
+}
+
+/// Where the workspace's own settings have git look for hooks: there, and, since the name is relative to each work tree, under
+/// that name in any work tree that a command makes.
+fn named_hooks(protect: &[Grant], hooks: Option<&str>, vetting: Vetting) -> Vec<(Grant, Effect)> {
+    let Some((grant, path)) = protect.iter().find(|grant| grant.path == ".git/hooks").zip(hooks) else {
+        return Vec::new();
+    };
+    let why = "git runs these: core.hooksPath of the workspace names them";
+    let named = |path: String| Grant { path, why: why.into(), from: grant.from.clone() };
+    let mut all = vec![(named(path.to_owned()), Effect::Protect)];
+    if vetting == Vetting::ByBroker {
+        all.push((named(format!("**/{path}")), Effect::Vet));
+    }
+    all
+}
+
+/// Whether a shield's path, relative to the workspace, is that of git's settings.
+fn is_settings(path: &str) -> bool {
+    let mut names = path.split('/').rev();
+    matches!(names.next(), Some("config" | "config.worktree")) && names.any(|name| name == ".git")
 }
 
 fn place(grant: &Grant, effect: Effect, paths: &Paths, granted: &[PathBuf]) -> Option<Shield> {
@@ -75,16 +104,16 @@ pub enum Name<'a> {
 
 /// Judges the absolute path `path` inside the jail.
 pub fn judge<'a>(shields: &'a [Shield], path: &Path) -> Name<'a> {
-    let name = components(path);
+    let name = components(path.as_os_str().as_encoded_bytes());
     let mut above = Vec::new();
     for shield in shields {
-        let pattern = components(Path::new(&shield.pattern));
+        let pattern = components(shield.pattern.as_bytes());
         let mut rests = Vec::new();
         if covers(&pattern, &name, &mut rests) {
             return Name::Shielded(shield);
         }
         // What remains after `**` could lie anywhere below; a name there is judged when it is made.
-        rests.retain(|rest| rest.first().is_some_and(|first| first.as_slice() != b"**"));
+        rests.retain(|rest| rest.first().is_some_and(|first| *first != b"**"));
         above.extend(
             rests
                 .into_iter()
@@ -95,27 +124,24 @@ pub fn judge<'a>(shields: &'a [Shield], path: &Path) -> Name<'a> {
 }
 
 fn is_at_or_below(pattern: &Path, path: &Path) -> bool {
+    let [pattern, path] = [pattern, path].map(|path| path.as_os_str().as_encoded_bytes());
     covers(&components(pattern), &components(path), &mut Vec::new())
 }
 
-fn components(path: &Path) -> Vec<Vec<u8>> {
-    path.components()
-        .filter_map(|component| match component {
-            Component::Normal(name) => Some(name.as_encoded_bytes().to_vec()),
-            _ => None,
-        })
-        .collect()
+/// The names in a path that is absolute and normal. Nothing is copied: every name that is made is judged by every shield.
+fn components(path: &[u8]) -> Vec<&[u8]> {
+    path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect()
 }
 
 /// Whether `pattern` matches `name` or a directory above it. When `name` ends first, what remains is put into `rests`.
-fn covers(pattern: &[Vec<u8>], name: &[Vec<u8>], rests: &mut Vec<Vec<Vec<u8>>>) -> bool {
+fn covers<'a>(pattern: &'a [&'a [u8]], name: &[&[u8]], rests: &mut Vec<&'a [&'a [u8]]>) -> bool {
     let Some((first, rest)) = pattern.split_first() else { return true };
-    let any_depth = first.as_slice() == b"**";
+    let any_depth = *first == b"**";
     if any_depth && rest.is_empty() {
         return true;
     }
     let Some((head, tail)) = name.split_first() else {
-        rests.push(pattern.to_vec());
+        rests.push(pattern);
         return false;
     };
     if any_depth {

@@ -8,6 +8,7 @@ pub mod abi;
 pub mod attributes;
 pub mod interface;
 pub mod keyring;
+pub mod lease;
 pub mod mounts;
 pub mod process;
 pub mod readiness;

@@ -292,7 +292,10 @@ fn denial(denied: &NameDenial) -> Denial {
         mechanism: "broker".into(),
         rule: denied.pattern.clone(),
         count: denied.count,
-        remedy: "choose another name, or have the operator take it out of `hide` or `protect`".into(),
+        remedy: match denied.action.as_str() {
+            "set" | "settings" => "have a person set it on the host, outside of any jail".into(),
+            _ => "choose another name, or have the operator take it out of `hide` or `protect`".into(),
+        },
     }
 }
 

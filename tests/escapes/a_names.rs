@@ -154,10 +154,14 @@ fn absent(trial: &mut Trial) {
     wishes.push(denied("create .git", NO));
     wishes.push(denied("rename prepared .git", NO));
     wishes.push(works("mkdir .git"));
-    wishes.push(denied("mkdir .git/hooks", NO));
     wishes.push(denied("create .git/config", NO));
     wishes.push(denied("rename prepared/hooks .git/hooks", NO));
     wishes.push(denied("symlink ../prepared/hooks .git/hooks", NO));
+    // git makes the directory itself, with samples in it.
+    wishes.push(works("mkdir .git/hooks"));
+    wishes.push(works("create .git/hooks/pre-commit.sample"));
+    wishes.push(denied("create .git/hooks/pre-commit", NO));
+    wishes.push(denied("rename .git/hooks/pre-commit.sample .git/hooks/pre-commit", NO));
     wishes.push(works("mkdir .git/objects"));
     wishes.push(works("create .mcp.jso"));
     wishes.push(works("mkdir memory2"));
@@ -170,9 +174,8 @@ fn absent(trial: &mut Trial) {
     wishes.push(denied("open-create dangling", NO));
     wishes.push(works("rename prepared free"));
     trial.attack_all(wishes);
-    for name in
-        [".mcp.json", ".claude", ".vscode", ".envrc", "CLAUDE.md", ".env", ".git/hooks", ".git/config", "memory"]
-    {
+    let hook = ".git/hooks/pre-commit";
+    for name in [".mcp.json", ".claude", ".vscode", ".envrc", "CLAUDE.md", ".env", hook, ".git/config", "memory"] {
         trial.host_has(name, None);
     }
 }

@@ -30,20 +30,11 @@ pub const CASES: &[Case] = &[
         gaps: &[],
     },
     Case { id: "A11g", says: "the `.git` file of a worktree is protected", run: turned_repository, gaps: &[] },
-    Case {
-        id: "A11s",
-        says: "a repository that a command makes runs nothing on the host",
-        run: smuggled_submodule,
-        gaps: &[
-            (Tier::Root, "settings below the top are not protected, and git on the host looks into every submodule"),
-            (Tier::User, "settings below the top are not protected, and git on the host looks into every submodule"),
-            (
-                Tier::BareAsRoot,
-                "settings below the top are not protected, and git on the host looks into every submodule",
-            ),
-            (Tier::Bare, "settings below the top are not protected, and git on the host looks into every submodule"),
-        ],
-    },
+    case(
+        "A11s",
+        "a repository that a command makes and calls a submodule runs nothing on the host",
+        smuggled_submodule,
+    ),
     Case { id: "A11l", says: "the file that a hook is a link to is protected", run: linked_hook, gaps: &[] },
 ];
 
@@ -266,7 +257,7 @@ fn smuggled_submodule(trial: &mut Trial) {
     let proof = trial.place.outside.join("executed");
     let script = format!(
         "mkdir part && cd part && git init -q . && git config user.name x && git config user.email x@example.org && \
-         git commit -q --allow-empty -m 1 && git config core.fsmonitor 'touch {}; false' && head=$(git rev-parse HEAD) && \
+         git commit -q --allow-empty -m 1 && {{ git config core.fsmonitor 'touch {}; false'; true; }} && head=$(git rev-parse HEAD) && \
          cd .. && git update-index --add --cacheinfo 160000,$head,part; echo done",
         proof.display()
     );
@@ -274,6 +265,10 @@ fn smuggled_submodule(trial: &mut Trial) {
     trial.allow("the script ran", ran.text().ends_with("done"), ran.whole());
     trial.place.host_run(["git", "status", "--porcelain"]);
     trial.deny("git status on the host afterwards", !proof.exists(), "it executed what the command left for it");
+    let fsmonitor = format!("touch {}; false", proof.display());
+    trial.place.host_run(["git", "-C", "part", "config", "core.fsmonitor", &fsmonitor]);
+    trial.place.host_run(["git", "status", "--porcelain"]);
+    trial.allow("the same set by the host", proof.exists(), "git does not look into it at all");
 }
 
 /// Hooks that are links to files of the repository.

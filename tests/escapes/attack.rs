@@ -112,6 +112,7 @@ fn attempt(words: &[CString]) -> Answer {
         }
         _ => super::attack_processes::attempt(name, words)
             .or_else(|| super::attack_names::attempt(name, words))
+            .or_else(|| super::attack_settings::attempt(name, words))
             .unwrap_or_else(|| super::attack_sockets::attempt(name, words)),
     }
 }
@@ -279,7 +280,7 @@ fn none(_: i64) -> String {
     String::new()
 }
 
-fn os(word: &CString) -> OsString {
+pub fn os(word: &CString) -> OsString {
     OsString::from_vec(word.as_bytes().to_vec())
 }
 

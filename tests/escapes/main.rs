@@ -22,6 +22,7 @@ mod attack;
 mod attack_landlock;
 mod attack_names;
 mod attack_processes;
+mod attack_settings;
 mod attack_sockets;
 mod hosts;
 mod trial;
@@ -30,6 +31,7 @@ mod a_links;
 mod a_names;
 mod a_places;
 mod a_repositories;
+mod a_settings;
 mod a_views;
 mod b_broker;
 mod b_calls;
@@ -143,6 +145,7 @@ fn all() -> Vec<Case> {
         a_names::CASES,
         a_places::CASES,
         a_repositories::CASES,
+        a_settings::CASES,
         a_views::CASES,
         b_broker::CASES,
         b_calls::CASES,

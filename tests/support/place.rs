@@ -150,7 +150,8 @@ impl Place {
         }
     }
 
-    fn give(&self, path: &Path) {
+    /// Makes it the tier's user's own.
+    pub fn give(&self, path: &Path) {
         let account = self.account();
         chown(path, Some(account.uid), Some(account.gid)).expect("root can give, others give to themselves");
     }

@@ -58,6 +58,11 @@ const CONSTANTS: &[(&str, u64)] = &[
     // open, mknod
     ("O_CREAT", int(libc::O_CREAT)),
     ("O_TMPFILE", int(libc::O_TMPFILE)),
+    ("O_ACCMODE", int(libc::O_ACCMODE)),
+    ("O_WRONLY", int(libc::O_WRONLY)),
+    ("O_RDWR", int(libc::O_RDWR)),
+    ("O_TRUNC", int(libc::O_TRUNC)),
+    ("AT_REMOVEDIR", int(libc::AT_REMOVEDIR)),
     ("S_IFMT", libc::S_IFMT as u64),
     ("S_IFREG", libc::S_IFREG as u64),
     ("S_IFIFO", libc::S_IFIFO as u64),
