@@ -191,6 +191,21 @@ impl Judge {
         }
     }
 
+    /// Whether `path` is that of settings that came in this run, which are its own to remove.
+    fn is_own(&self, path: &Path) -> bool {
+        matches!(judge(&self.settings, path), Name::Shielded(_)) && !self.present.iter().any(|there| there == path)
+    }
+
+    /// A denial, if `file` at `path` may not get this mode. git tries on settings whether modes are kept: it turns the owner's right
+    /// to execute them around, and back.
+    fn keeps_mode(&self, path: &Path, file: &OwnedFd, mode: u32) -> Option<Answer> {
+        let denied = self.shielded(path, "chmod")?;
+        let turns_around = || fstat(file).is_ok_and(|stat| (stat.st_mode ^ mode) & 0o7777 == 0o100);
+        let settings = matches!(judge(&self.settings, path), Name::Shielded(_));
+        let allowed = self.is_own(path) || settings && turns_around();
+        (!allowed).then_some(denied)
+    }
+
     /// A denial, if what is at `path` may not leave it, itself or for what it holds.
     fn keeps(&self, path: &Path, action: &'static str) -> Option<Answer> {
         if let Some(denied) = self.shielded(path, action) {
@@ -281,9 +296,7 @@ fn remove(judge: &Judge, at: &Place, directory: bool) -> Answer {
     if !judge.concerns(at) || kind_at(at).is_err() {
         return Answer::Continue;
     }
-    // Settings that came in this run are its own to remove.
-    let own = || judge.vets && vetting::is_settings(judge, at) && !judge.present.contains(&at.whole());
-    if let Some(denied) = judge.shielded(&at.whole(), "remove").filter(|_| !own()) {
+    if let Some(denied) = judge.shielded(&at.whole(), "remove").filter(|_| !judge.is_own(&at.whole())) {
         return denied;
     }
     let flag = if directory { UnlinkatFlags::RemoveDir } else { UnlinkatFlags::NoRemoveDir };
@@ -299,9 +312,6 @@ fn set_mode(judge: &Judge, at: &Place, mode: u32, follow_link: bool, followed: u
     if !lies_in(&judge.writable, &at.whole()) {
         return Answer::Errno(Errno::EACCES);
     }
-    if let Some(denied) = judge.shielded(&at.whole(), "chmod") {
-        return denied;
-    }
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let opened = openat(&at.parent, at.name.as_os_str(), flags, Mode::empty());
     let file = match opened {
@@ -316,7 +326,7 @@ fn set_mode(judge: &Judge, at: &Place, mode: u32, follow_link: bool, followed: u
     if !at.has_stayed() {
         return Answer::Errno(Errno::EPERM);
     }
-    change_mode(&file, mode)
+    judge.keeps_mode(&at.whole(), &file, mode).unwrap_or_else(|| change_mode(&file, mode))
 }
 
 /// As `set_mode`, of what the process has open, under the name that the kernel knows it by.
@@ -329,7 +339,7 @@ fn set_mode_of(judge: &Judge, held: &OwnedFd, mode: u32) -> Answer {
         if !lies_in(&judge.writable, &path) {
             return Answer::Errno(Errno::EACCES);
         }
-        if let Some(denied) = judge.shielded(&path, "chmod") {
+        if let Some(denied) = judge.keeps_mode(&path, held, mode) {
             return denied;
         }
     }

@@ -127,7 +127,7 @@ pub fn may_come(judge: &Judge, at: &Place, coming: Coming<'_>) -> Result<Held, A
             Coming::Link | Coming::Exchanged => Err(no(at, coming, "a link to another repository")),
         },
         Part::Repository => repository_may_come(judge, at, coming),
-        Part::Half => half_may_come(judge, at),
+        Part::Half => half_may_come(at),
         Part::Hooks => hooks_may_come(judge, at, coming),
         Part::Hook => match coming {
             Coming::Directory | Coming::Moved(_, SFlag::S_IFDIR) => Ok(Held::default()),
@@ -218,14 +218,13 @@ fn repository_may_come(judge: &Judge, at: &Place, coming: Coming<'_>) -> Result<
     }
 }
 
-/// With the second half the directory above becomes a repository, if its name did not make it one.
-fn half_may_come(judge: &Judge, at: &Place) -> Result<Held, Answer> {
-    let other = HALVES.iter().find(|half| !is(&at.name, half));
-    let second = other.is_some_and(|other| has(at.parent.as_fd(), other));
-    if second && !is_named_repository(judge, &at.path) {
-        return settle(at.parent.as_fd(), &at.path);
+/// With the second half the directory above becomes a repository. Whatever its name and whoever kept it so far: directories above may
+/// have been moved.
+fn half_may_come(at: &Place) -> Result<Held, Answer> {
+    match HALVES.iter().find(|half| !is(&at.name, half)) {
+        Some(other) if has(at.parent.as_fd(), other) => settle(at.parent.as_fd(), &at.path),
+        _ => Ok(Held::default()),
     }
-    Ok(Held::default())
 }
 
 fn hooks_may_come(judge: &Judge, at: &Place, coming: Coming<'_>) -> Result<Held, Answer> {

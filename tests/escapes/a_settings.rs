@@ -12,6 +12,7 @@ const NO: &str = "EACCES|EROFS|EBUSY|EXDEV|EPERM";
 pub const CASES: &[Case] = &[
     case("A11c", "settings of git change by what runs nothing, and by nothing else", changes),
     case("A11d", "no way to make a repository gives it settings or hooks that run something", repositories),
+    case("A11m", "nor does any way below the `.git` of the workspace itself", below_the_top),
     case("A11e", "settings cannot be changed behind the look at them", behind),
     case("A11i", "nothing can lead git to a repository that was there and runs something", dormant),
     case("A11w", "hooks that the workspace's settings name are protected in every work tree", work_trees),
@@ -186,6 +187,40 @@ fn repositories(trial: &mut Trial) {
         look(&trial.place, &directory);
         trial.deny(&format!("git on the host: {way}"), !proof.exists(), ran.whole());
     }
+}
+
+/// The same below the `.git` of the workspace itself, where settings of submodules are kept by their paths.
+fn below_the_top(trial: &mut Trial) {
+    let (top, proof) = (trial.place.workspace.join("top"), trial.place.outside.join("top"));
+    prepare(&trial.place, &top, &proof);
+    trial.place.make_repository();
+    let part = "cp top/evil m/part/config; mkdir m/part/objects; echo 'ref: refs/heads/main' > m/part/HEAD";
+    let led = "mkdir part; echo 'gitdir: ../.git/modules/part' > part/.git";
+    for (number, script) in [
+        format!("mkdir -p m/part; {part}; mv m .git/modules; mkdir .git/modules/part/refs; {led}"),
+        format!("mkdir -p m/part; {part}; mkdir .git/modules; mv m/part .git/modules/part; mkdir .git/modules/part/refs; {led}"),
+        format!("mkdir -p m/part/refs .git/modules; {part}; mv m/part .git/modules/part; {led}"),
+        "git worktree add -q tree; git config extensions.worktreeConfig true; cp top/evil .git/worktrees/tree/config.worktree; \
+         cp top/evil .git/config.worktree"
+            .to_owned(),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let ran = trial.jail().bash(&format!("{script}; ls -d .git"));
+        look(&trial.place, &trial.place.workspace.clone());
+        let _ = trial.place.host("git").args(["-C", "tree", "status"]).output();
+        trial.deny(&format!("below the top, {number}"), !proof.exists(), ran.whole());
+        let _ = trial.place.host("rm").args(["-rf", "m", "part", ".git/modules"]).output();
+    }
+    let script = "git() { command git -c user.name=x -c user.email=x@example.org -c protocol.file.allow=always \"$@\"; }; \
+        git rm -q --cached part; git clone -q . source && git submodule --quiet add \"$PWD/source\" part && cat .git/modules/part/config part/.git";
+    let ran = trial.jail().bash(script);
+    trial.allow("a submodule", ran.text().ends_with("gitdir: ../.git/modules/part"), ran.whole());
+    let fsmonitor = format!("touch {}; false", proof.display());
+    trial.place.host_run(["git", "-C", "part", "config", "core.fsmonitor", &fsmonitor]);
+    look(&trial.place, &trial.place.workspace.clone());
+    trial.allow("the same set by the host", proof.exists(), "git ran nothing");
 }
 
 fn behind(trial: &mut Trial) {

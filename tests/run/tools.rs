@@ -40,6 +40,96 @@ fn git_clones_a_local_repository_and_makes_worktrees_and_submodules() {
     });
 }
 
+/// What `.git/config` and those of submodules say on the host afterwards.
+fn settings(place: &Place, key: &str) -> String {
+    let output = place.host("git").args(["config", "--get", key]).output().expect("git is there");
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+}
+
+#[test]
+fn git_remembers_names_remotes_and_what_branches_follow() {
+    in_every_tier(|place| {
+        if !has("git") {
+            return;
+        }
+        place.make_repository();
+        place.host_run(["git", "init", "--quiet", "--bare", "elsewhere.git"]);
+        let script = "git config user.name 'A B'; git remote add up ./elsewhere.git; git remote add other https://example.org/x.git; \
+            git push -q -u up main 2>/dev/null; git branch side; git branch -q --set-upstream-to=main side; git branch -m side far; \
+            git remote rename other another; git remote set-url another git@example.org:a/b.git; git config pull.rebase true; \
+            git remote remove another; git sparse-checkout set d; git sparse-checkout disable; git fetch -q up; git status -sb | head -1";
+        works(place, "untrusted", script, "## main...up/main");
+        assert_eq!(settings(place, "user.name"), "A B");
+        assert_eq!(settings(place, "remote.up.url"), "./elsewhere.git");
+        assert_eq!(settings(place, "branch.main.remote"), "up");
+        assert_eq!(settings(place, "branch.far.merge"), "refs/heads/main");
+        assert_eq!(settings(place, "remote.another.url"), "");
+        place.host_run(["git", "status", "--porcelain"]);
+        assert!(!place.holds(".git/config.lock"));
+    });
+}
+
+#[test]
+fn git_adds_updates_and_moves_submodules() {
+    in_every_tier(|place| {
+        if !has("git") {
+            return;
+        }
+        place.make_repository();
+        place.host_run(["git", "clone", "--quiet", ".", "../part"]);
+        place.host_run(["git", "-C", "../part", "remote", "remove", "origin"]);
+        place.host_run(["cp", "-r", "../part", "source"]);
+        let script = "git() { command git -c user.name=x -c user.email=x@example.org -c protocol.file.allow=always \"$@\"; }\n\
+            git submodule --quiet add \"$PWD/source\" part; git commit -qm part; echo more > part/README; git -C part commit -qam more; \
+            git -C part config user.name y; git add part; git commit -qm moved; git mv part deep; git commit -qm deep; \
+            git submodule --quiet deinit -f deep; git submodule --quiet update --init; git submodule --quiet sync; cat deep/README; \
+            git clone -q . again; cd again; git submodule --quiet init; git config submodule.part.url > /dev/null; git submodule | wc -l";
+        works(place, "untrusted", script, "more\n1");
+        assert_eq!(settings(place, "submodule.part.active"), "true");
+        let listed = place.host_run(["git", "submodule", "status"]);
+        assert!(String::from_utf8_lossy(&listed.stdout).contains(" deep "), "{listed:?}");
+        place.host_run(["git", "-C", "deep", "status", "--porcelain"]);
+    });
+}
+
+#[test]
+fn git_begins_repositories_at_the_top_and_below() {
+    in_every_tier(|place| {
+        if !has("git") {
+            return;
+        }
+        let script = "git init -q -b main .; git config user.name x; git config user.email x@example.org; echo 1 > a; git add a; \
+            git commit -qm 1; git init -q below; git init -q --bare bare.git; git push -q ./bare.git main 2>/dev/null; \
+            git init -q --separate-git-dir kept.git linked; git -C linked status -s; git clone -q --mirror . mirror.git; \
+            git -C bare.git log --oneline main | wc -l; rm -rf below bare.git mirror.git linked kept.git; git status -s; \
+            git worktree add -q tree; git worktree move tree moved; git -C moved status -s; git worktree remove moved; \
+            ls .git/hooks | grep -vc sample || true; git config core.filemode";
+        works(place, "untrusted", script, "1\n0\ntrue");
+        place.host_run(["git", "status", "--porcelain"]);
+        // The next run begins with what this one left, and what this one made cannot be removed any more.
+        works(
+            place,
+            "untrusted",
+            "git config user.name y; rm -rf .git/config 2>/dev/null || git config user.name",
+            "y",
+        );
+    });
+}
+
+#[test]
+fn files_are_written_by_every_way_that_opens_them() {
+    in_every_tier(|place| {
+        place.write("file", "0123456789\n");
+        let script = "echo a >> file; printf b | dd of=file conv=notrunc bs=1 seek=3 status=none; truncate -s 12 file; cat file; \
+            exec 3<> file; echo c >&3; exec 3>&-; echo more | tee -a file > /dev/null; sed -i s/more/less/ file; \
+            mkfifo pipe; (sleep 0.1; cat pipe) & echo through > pipe; wait; rm pipe; chmod 600 file; chmod u+x file; \
+            (echo out > /dev/stdout) > out; cat out; ln -s file link; echo by >> link; tail -1 file; stat -c %a file; \
+            python3 -c \"import tempfile, os; f = tempfile.TemporaryFile(dir='.'); f.write(b'x'); f.seek(0); assert f.read() == b'x'; \
+            f = open('file', 'r+'); f.truncate(3); os.fchmod(f.fileno(), 0o640); os.truncate('file', 2)\"; wc -c < file";
+        works(place, "untrusted", script, "through\nout\nby\n700\n2");
+    });
+}
+
 #[test]
 fn a_c_program_is_made_and_run() {
     in_every_tier(|place| {
