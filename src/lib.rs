@@ -45,7 +45,8 @@
 //! * **shield**: a path or pattern that is hidden (cannot be read) or protected (can be read, never written), also while
 //!   it does not exist. **stand-in**: a file where a directory above a shield would be (`.git` of a work tree); protected in
 //!   its place. **naming**: how new names come about in a workspace with shields: directly, or brokered.
-//!   **broker**: the part of init that makes a name for a command after judging it.
+//!   **broker**: the part of init that makes a name for a command after judging it. **settings**: files of git that say what git
+//!   runs; to **vet** is to let them change by what runs nothing. **repository**: what git would take for one, at any depth.
 //! * **orders**: what init is told once. **tally**: what the streams of a run count together.
 //! * **refused**: we said no before anything started. **denied**: the kernel or the broker said no to the command.
 //!   **failed**: our own fault, with its step.

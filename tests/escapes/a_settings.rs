@@ -1,6 +1,7 @@
 //! Settings of git, and all the ways to make a directory a repository whose settings run something on the host later.
 
 use std::path::Path;
+use std::process::Stdio;
 
 use super::support::place::Place;
 use super::trial::{Trial, Wish, denied, says, works};
@@ -249,6 +250,16 @@ fn behind(trial: &mut Trial) {
         denied("link made/config made/out", NO),
         says("settings-race made/lock made/config", "evil=0 moved=some"),
     ]);
+    // Two jails on one workspace, each with a broker of its own.
+    trial.place.mkdir("made");
+    let other = trial.jail();
+    let mut writer = other.command(["./attack", "settings-write made/lock"]);
+    let writer = writer.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary can be executed");
+    trial.attack([says("settings-move made/lock made/config", "evil=0 moved=some")]);
+    let wrote = trial.jail().finish(writer).text();
+    trial.allow("the other jail", wrote.ends_with("written=some"), wrote);
+    let evil = trial.place.read("made/config").is_some_and(|text| text.contains("harmful"));
+    trial.deny("settings that two jails raced for", !evil, "they are evil");
 }
 
 /// A repository in the workspace that nobody uses, as in the tests of many programs, and its settings run something.

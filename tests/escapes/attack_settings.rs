@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::time::Instant;
 
 use nix::errno::Errno;
 
@@ -21,6 +22,8 @@ pub fn attempt(name: &str, words: &[CString]) -> Option<Result<String, Errno>> {
         "settings-while-open" => while_open(&path(1), &path(2)).map_err(errno),
         "settings-while-mapped" => while_mapped(&path(1), &path(2)),
         "settings-race" => race(&path(1), &path(2)).map_err(errno),
+        "settings-write" => Ok(write_for(&path(1), 3)),
+        "settings-move" => Ok(move_for(&path(1), &path(2), 2)),
         _ => return None,
     })
 }
@@ -54,32 +57,39 @@ fn while_mapped(from: &Path, to: &Path) -> Result<String, Errno> {
     Ok(String::new())
 }
 
-/// One thread opens, writes and closes the file all the time, the other renames it: says how often each got through, and how often
-/// the settings were ever seen to be evil.
+/// One thread opens, writes and closes the file all the time, the other renames it: says whether any rename got through, and how
+/// often the settings were seen to be evil.
 fn race(from: &Path, to: &Path) -> std::io::Result<String> {
-    use std::sync::atomic::{AtomicBool, Ordering};
-    let done = AtomicBool::new(false);
-    let (mut moved, mut evil) = (0, 0);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                if let Ok(mut file) = std::fs::File::options().write(true).open(from) {
-                    let _ = file.write_all(EVIL);
-                }
-                // Else the other one never finds it closed.
-                std::thread::sleep(std::time::Duration::from_micros(300));
-            }
-        });
-        let begun = std::time::Instant::now();
-        // On a busy machine it takes a while until nobody has the file open.
-        while begun.elapsed().as_millis() < 1_500 || moved == 0 && begun.elapsed().as_secs() < 12 {
-            let _ = std::fs::write(from, GOOD);
-            moved += usize::from(std::fs::rename(from, to).is_ok());
-            let mut text = Vec::new();
-            let _ = std::fs::File::open(to).and_then(|mut file| file.read_to_end(&mut text));
-            evil += usize::from(text.windows(7).any(|part| part == b"harmful"));
+        scope.spawn(|| write_for(from, 2));
+        Ok(move_for(from, to, 2))
+    })
+}
+
+/// Writes what is evil for so many seconds, as often as it can be opened. Says how often that was.
+fn write_for(file: &Path, seconds: u64) -> String {
+    let begun = Instant::now();
+    let mut written = 0;
+    while begun.elapsed().as_secs() < seconds {
+        if let Ok(mut file) = std::fs::File::options().write(true).open(file) {
+            written += usize::from(file.write_all(EVIL).is_ok());
         }
-        done.store(true, Ordering::Relaxed);
-    });
-    Ok(format!("evil={evil} moved={}", if moved > 0 { "some" } else { "none" }))
+        // Else the other one never finds it closed.
+        std::thread::sleep(std::time::Duration::from_micros(300));
+    }
+    format!("written={}", if written > 0 { "some" } else { "none" })
+}
+
+/// Renames what is harmless for so many seconds, and longer where a busy machine never lets it.
+fn move_for(from: &Path, to: &Path, seconds: u64) -> String {
+    let begun = Instant::now();
+    let (mut moved, mut evil) = (0, 0);
+    while begun.elapsed().as_secs() < seconds || moved == 0 && begun.elapsed().as_secs() < 12 {
+        let _ = std::fs::write(from, GOOD);
+        moved += usize::from(std::fs::rename(from, to).is_ok());
+        let mut text = Vec::new();
+        let _ = std::fs::File::open(to).and_then(|mut file| file.read_to_end(&mut text));
+        evil += usize::from(text.windows(7).any(|part| part == b"harmful"));
+    }
+    format!("evil={evil} moved={}", if moved > 0 { "some" } else { "none" })
 }

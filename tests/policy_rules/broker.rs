@@ -43,6 +43,56 @@ pub fn all(checks: &mut Checks) {
     checks.check("broker: asks about names that are made, and its answers arrive", &wrong);
 }
 
+/// Which calls are asked about where the broker keeps settings of git: whatever could change a file by its path, and nothing beside it.
+pub fn of_git(checks: &mut Checks) {
+    let program = compile(&shipped(&["broker", "broker-git"]), Otherwise::Allow).expect("compiles");
+    let here = libc::AT_FDCWD as u64;
+    let path = c"/nowhere/at/all".as_ptr() as u64;
+    let opening = |flags: i32| (libc::SYS_openat, [here, path, flags as u64, 0]);
+    let calls = [
+        (true, opening(libc::O_WRONLY)),
+        (true, opening(libc::O_RDWR | libc::O_CLOEXEC)),
+        (true, opening(libc::O_RDONLY | libc::O_TRUNC)),
+        (true, opening(libc::O_RDONLY | libc::O_CREAT)),
+        (false, opening(libc::O_RDONLY | libc::O_CLOEXEC)),
+        (false, opening(libc::O_PATH)),
+        (true, (libc::SYS_truncate, [path, 0, 0, 0])),
+        (true, (libc::SYS_unlinkat, [here, path, 0, 0])),
+        (false, (libc::SYS_unlinkat, [here, path, libc::AT_REMOVEDIR as u64, 0])),
+        (true, (libc::SYS_fchmod, [0, 0o644, 0, 0])),
+        (true, (libc::SYS_fchmodat, [here, path, 0o644, 0])),
+        (true, (libc::SYS_fchmodat2, [here, path, 0o644, 0])),
+        (false, (libc::SYS_ftruncate, [99, 0, 0, 0])),
+        (false, (libc::SYS_fsetxattr, [99, path, path, 1])),
+    ];
+    let asked: Vec<_> = calls.iter().filter(|(asked, _)| *asked).map(|(_, call)| *call).collect();
+    let report = in_child(asked.len() + 1, |report| {
+        no_new_privs();
+        let listener = confine::seccomp::install_with_listener(&program).expect("a listener");
+        // SAFETY: this process has one thread.
+        let asker = unsafe { libc::fork() };
+        if asker == 0 {
+            let call = |(number, [a, b, c, d]): (i64, [u64; 4])| raw(number as u32, [a, b, c, d, 0, 0]);
+            let right = calls.iter().all(|(asked, arguments)| (call(*arguments) == -i64::from(libc::EXDEV)) == *asked);
+            let missing = raw(libc::SYS_fsetxattr as u32, [99, path, path, 1, 0, 0]) == ENOSYS;
+            std::process::exit(i32::from(!right || !missing))
+        }
+        for _ in &asked {
+            let question = seccomp::receive(listener.as_fd()).expect("a question");
+            report(i64::from(question.number));
+            seccomp::send(listener.as_fd(), question.id, Answer::Errno(libc::EXDEV)).expect("an answer");
+        }
+        let mut status = 0;
+        // SAFETY: `asker` is ours and not yet reaped; `status` lives until the call returns.
+        unsafe { libc::waitpid(asker, &raw mut status, 0) };
+        report(i64::from(libc::WEXITSTATUS(status)));
+    });
+    let wanted: Vec<i64> = asked.iter().map(|(number, _)| *number).chain([0]).collect();
+    let wrong =
+        if report.values == wanted { vec![] } else { vec![format!("{:?} {:#x}", report.values, report.status)] };
+    checks.check("broker-git: asks about what changes a file by its path, and about nothing beside it", &wrong);
+}
+
 /// Ends with 0 when every answer was the listener's.
 fn ask_the_broker() -> ! {
     let here = libc::AT_FDCWD as u64;

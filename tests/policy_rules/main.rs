@@ -68,6 +68,7 @@ fn main() -> ExitCode {
     sockets::all(&mut checks);
     effects::all(&mut checks);
     broker::all(&mut checks);
+    broker::of_git(&mut checks);
     let Checks { passed, failed } = checks;
     let result = if failed == 0 { "ok" } else { "FAILED" };
     println!("\ntest result: {result}. {passed} passed; {failed} failed");
