@@ -168,8 +168,8 @@ fn lines(verdict: &Verdict, seen: &Seen) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(reason) = &verdict.reason {
         let word = if verdict.outcome == Outcome::Refused { "refused" } else { "failed" };
-        lines.push(format!("{word}: {}", reason.message));
-        lines.extend(reason.remedy.as_ref().map(|remedy| format!("hint: {remedy}")));
+        lines.push(format!("{word}: {}", printable(&reason.message)));
+        lines.extend(reason.remedy.as_ref().map(|remedy| format!("hint: {}", printable(remedy))));
     }
     let wall = verdict.resources.wall_us / 1000;
     match (verdict.outcome, seen) {

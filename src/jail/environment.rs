@@ -17,6 +17,7 @@ pub fn make(plan: &Plan, request: &RunRequest, private: &str) -> Result<Vec<Text
     for (name, value) in &request.inherited {
         let by_profile = plan.pass.iter().any(|pass| pass.as_bytes() == name);
         if by_profile || request.pass.contains(name) {
+            refuse_bad_value(name, value)?;
             environment.insert(name.clone(), value.clone());
         }
     }
@@ -24,9 +25,7 @@ pub fn make(plan: &Plan, request: &RunRequest, private: &str) -> Result<Vec<Text
         refuse_bad_name(name)?;
     }
     for (name, value) in &request.set {
-        if value.contains(&0) {
-            return Err(refused(name, "has a NUL byte in its value"));
-        }
+        refuse_bad_value(name, value)?;
         environment.insert(name.clone(), value.clone());
     }
     Ok(environment.into_iter().map(|(name, value)| [name, b"=".to_vec(), value].concat()).collect())
@@ -47,6 +46,10 @@ fn refuse_bad_name(name: &[u8]) -> Result<(), Refused> {
             remedy: Some("write it under [environment] set in a profile that root owns, if it is meant".into()),
         }),
     }
+}
+
+fn refuse_bad_value(name: &[u8], value: &[u8]) -> Result<(), Refused> {
+    if value.contains(&0) { Err(refused(name, "has a NUL byte in its value")) } else { Ok(()) }
 }
 
 fn refused(name: &[u8], why: &str) -> Refused {

@@ -265,6 +265,9 @@ fn names(trial: &mut Trial) {
         trial.refused(&format!("profile {name:?}"), &ran);
         trial.deny("control bytes in the answer", !ran.stderr.contains(&0x1b), ran.whole());
     }
+    let ran = trial.jail().option("--workspace").option("missing\u{1b}]0;x\u{7}").run(["true"]);
+    trial.refused("a workspace with control bytes", &ran);
+    trial.deny("control bytes of a workspace", !ran.stderr.contains(&0x1b) && !ran.stderr.contains(&7), ran.whole());
     let ran = trial.jail().profile("untrusted").run(["true"]);
     trial.allow("a plain name", ran.code == Some(0), ran.whole());
 }

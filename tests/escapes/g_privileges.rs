@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::a_repositories::living;
+use super::client::KINDS;
 use super::support::etc::Etc;
 use super::trial::{Trial, denied, works};
 use super::{Case, case};
@@ -22,6 +23,7 @@ pub const CASES: &[Case] = &[
         swapped_shields,
     ),
     case("G6", "no command makes the directory from which profiles are read, or any file of the host's /etc", settings),
+    case("G6w", "whatever a supervisor says, the launcher runs what is whole, refuses the rest or ends", odd_messages),
     case("G9", "what is private to a run is private from every other user of the host", others),
     case("G11", "what is granted for reading is read-only however it is opened again", read_only),
 ];
@@ -164,6 +166,26 @@ fn others(trial: &mut Trial) {
     trial.allow("what root reads", root.contains("THESECRET") && !pids.is_empty(), &root);
     let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), nix::sys::signal::Signal::SIGTERM);
     let _ = child.wait();
+}
+
+fn odd_messages(trial: &mut Trial) {
+    let client = trial.place.outside.join("client");
+    fs::copy(std::env::current_exe().expect("the kernel knows it"), &client).expect("there is room in /tmp");
+    for (kind, wanted) in KINDS {
+        let _ = fs::remove_file(trial.place.workspace.join("executed"));
+        let mut command = trial.place.command(&client);
+        command.arg(kind).arg(&trial.place.workspace).arg(trial.tier.word()).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let jail = trial.jail();
+        let ran = jail.finish(command.spawn().expect("the binary can be executed"));
+        let held = ran.text().starts_with(&format!("{kind}\t{wanted}")) && !ran.hung;
+        trial.deny(kind, held, format!("must be {wanted}: {}", ran.whole()));
+        if wanted.starts_with("ended Exited(0)") {
+            trial.allow(&format!("{kind} runs"), trial.place.holds("executed"), ran.whole());
+        } else if !wanted.starts_with("ended") {
+            trial.host_has("executed", None);
+        }
+    }
 }
 
 fn read_only(trial: &mut Trial) {

@@ -24,6 +24,7 @@ mod attack_names;
 mod attack_processes;
 mod attack_settings;
 mod attack_sockets;
+mod client;
 mod hosts;
 mod trial;
 
@@ -101,6 +102,9 @@ struct Tally {
 fn main() -> ExitCode {
     if std::env::args_os().next().is_some_and(|name| name.as_encoded_bytes().ends_with(b"/attack")) {
         return attack::main(std::env::args_os().skip(1));
+    }
+    if std::env::args_os().next().is_some_and(|name| name.as_encoded_bytes().ends_with(b"/client")) {
+        return client::main(std::env::args_os().skip(1));
     }
     let filters: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let (tiers, without) = tier::available();
