@@ -41,7 +41,7 @@ fn text_of(output: &Output) -> String {
 }
 
 /// The hostile program's attempts as one command.
-fn attack<'a>(program: &'a str) -> Vec<&'a str> {
+fn attack(program: &str) -> Vec<&str> {
     std::iter::once(program).chain(ATTEMPTS.iter().map(|(attempt, _)| *attempt)).collect()
 }
 
