@@ -58,6 +58,11 @@ impl Sink {
         };
         Ok(Sink { verdict, lines })
     }
+
+    /// Whether the verdict goes anywhere as a whole.
+    pub fn records(&self) -> bool {
+        self.verdict.is_some() || self.lines == Lines::Json
+    }
 }
 
 fn open_destination(text: &str) -> Result<Destination, String> {

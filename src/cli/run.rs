@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 
 use super::report::{self, Sink};
 use crate::host::Tier;
+use crate::policy::environment::{Secrecy, secrecy};
 use crate::profile::units::Span;
 use crate::supervise::launch::Launcher;
 use crate::sys::terminal;
@@ -110,10 +111,12 @@ pub fn run(run: &Run, launcher: Option<std::io::Result<Launcher>>) -> ExitCode {
     let asked = asked(run);
     let tier = run.tier.map(Tier::from);
     let launcher = launcher.unwrap_or_else(|| Launcher::fork(tier));
-    let (seen, output) = match (request(run), &launcher) {
-        (Ok(request), Ok(launcher)) => launch(launcher, &request),
+    let request = request(run);
+    let (seen, output) = match (&request, &launcher) {
+        (Ok(request), Ok(launcher)) => launch(launcher, request),
         (Ok(_), Err(error)) => not_supervised(error),
         (Err(message), _) => {
+            let message = message.clone();
             let reason = Reason { code: "refused.request_invalid".into(), message, remedy: None };
             (Seen::Refused(reason), Output::default())
         }
@@ -121,7 +124,10 @@ pub fn run(run: &Run, launcher: Option<std::io::Result<Launcher>>) -> ExitCode {
     // The command's own bytes come first.
     let flushed = stdout().flush().and_then(|()| stderr().flush());
     // Made while the launcher ends what the command left.
-    let verdict = Verdict::new(asked, &seen, output);
+    let mut verdict = Verdict::new(asked, &seen, output);
+    if sink.records() {
+        verdict.redact(&request.map(|request| secrets(&request)).unwrap_or_default());
+    }
     let gone = launcher.map_or(Ok(()), Launcher::finish);
     report::finish(&sink, &verdict, &seen, flushed, gone)
 }
@@ -140,6 +146,8 @@ fn asked(run: &Run) -> Asked {
         id: uuid::Uuid::now_v7().to_string(),
         time: jiff::Timestamp::now().to_string(),
         caller: Caller { uid: nix::unistd::getuid().as_raw(), gid: nix::unistd::getgid().as_raw() },
+        agent: None,
+        session: None,
         profile: run.profile.clone(),
         argv: run.command.iter().map(|argument| argument.as_bytes().to_vec()).collect(),
     }
@@ -160,6 +168,12 @@ fn request(run: &Run) -> Result<RunRequest, String> {
         terminal: choose_terminal(run),
         timeout_ms: run.timeout.map(|span| span.0),
     })
+}
+
+/// Values that a record must not hold: what the caller has under names of secrets, and what they gave to this run.
+fn secrets(request: &RunRequest) -> Vec<Vec<u8>> {
+    let all = request.set.iter().chain(&request.inherited);
+    all.filter(|(name, _)| secrecy(name) == Secrecy::Secret).map(|(_, value)| value.clone()).collect()
 }
 
 fn split(entry: &OsStr) -> Result<(Vec<u8>, Vec<u8>), String> {

@@ -3,11 +3,12 @@
 //! Owns the record, its schema and the meaning of every key. Pure: it is told everything.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::plan::Keeping;
 use crate::profile::promise::Promise;
 
+pub mod redact;
 pub mod run;
 
 use run::{Cause, End, Ended, Finding, NameDenial, Started};
@@ -16,7 +17,7 @@ use run::{Cause, End, Ended, Finding, NameDenial, Started};
 pub const VERSION: u32 = 1;
 
 /// One run, or one refusal.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Verdict {
     /// Version of this record's shape.
     pub version: u32,
@@ -26,6 +27,10 @@ pub struct Verdict {
     pub time: String,
     /// Who asked, as the kernel says.
     pub caller: Caller,
+    /// The agent that it was for, as configured; null when none was named.
+    pub agent: Option<String>,
+    /// The caller's word for what belongs together; null when none was given.
+    pub session: Option<String>,
     /// The profile's name.
     pub profile: String,
     /// The tier that the jail was made in; null when there was none.
@@ -52,10 +57,19 @@ pub struct Verdict {
     pub resources: Resources,
     /// What it wrote.
     pub output: Output,
+    /// Number of the line in the ledger; null outside of one.
+    #[serde(default)]
+    pub seq: Option<u64>,
+    /// SHA-256 of the ledger line before, without its newline; null outside of a ledger.
+    #[serde(default)]
+    pub previous: Option<String>,
+    /// SHA-256 of this ledger line up to the comma before this key, which is the last; absent outside of a ledger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 }
 
 /// Who asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Caller {
     /// User id.
     pub uid: u32,
@@ -64,7 +78,7 @@ pub struct Caller {
 }
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The command exited by itself.
@@ -86,7 +100,7 @@ pub enum Outcome {
 }
 
 /// Why not.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reason {
     /// Stable word for programs.
     pub code: String,
@@ -97,7 +111,7 @@ pub struct Reason {
 }
 
 /// What was enforced.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Enforcement {
     /// `full`, `partial`, or `none` when nothing ran.
     pub level: Level,
@@ -106,7 +120,7 @@ pub struct Enforcement {
 }
 
 /// How much of what was promised was kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Everything.
@@ -119,7 +133,7 @@ pub enum Level {
 }
 
 /// One promise, as it was kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Kept {
     /// Its name.
     pub promise: String,
@@ -134,7 +148,7 @@ pub struct Kept {
 }
 
 /// One thing that the probe tried.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Probe {
     /// In a few words.
     pub tried: String,
@@ -143,7 +157,7 @@ pub struct Probe {
 }
 
 /// Something that was denied.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Denial {
     /// `create`, `mkdir`, `rename`, `link`, `symlink`, `output`.
     pub kind: String,
@@ -160,7 +174,7 @@ pub struct Denial {
 }
 
 /// What a run used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Resources {
     /// Microseconds from request to end.
     pub wall_us: u64,
@@ -179,7 +193,7 @@ pub struct Resources {
 }
 
 /// What a run wrote to stdout and stderr.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// Whether the bytes passed through us; when not, the rest of this is unknown.
     pub observed: bool,
@@ -214,6 +228,10 @@ pub struct Asked {
     pub time: String,
     /// Who.
     pub caller: Caller,
+    /// For which agent.
+    pub agent: Option<String>,
+    /// In which session of theirs.
+    pub session: Option<String>,
     /// The profile's name.
     pub profile: String,
     /// The command.
@@ -233,6 +251,8 @@ impl Verdict {
             id: asked.id,
             time: asked.time,
             caller: asked.caller,
+            agent: asked.agent,
+            session: asked.session,
             profile: asked.profile,
             tier: started.map(|started| started.tier.word().to_owned()),
             plan: started.map(|started| started.plan.clone()),
@@ -246,6 +266,9 @@ impl Verdict {
             denials: ended.map(|ended| ended.denials.iter().map(denial).collect()).unwrap_or_default(),
             resources: ended.map(|ended| resources(ended)).unwrap_or_default(),
             output,
+            seq: None,
+            previous: None,
+            digest: None,
         }
     }
 }

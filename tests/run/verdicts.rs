@@ -134,3 +134,15 @@ fn a_profile_that_may_be_partial_runs_without_namespaces_on_any_landlock_and_say
     let level = if missing == 0 { "full" } else { "partial" };
     assert_eq!((promises.len(), ran.verdict["enforcement"]["level"].as_str()), (8, Some(level)), "{}", ran.whole());
 }
+
+#[test]
+fn a_secret_that_the_caller_has_is_in_no_verdict_and_the_command_gets_it_nevertheless() {
+    in_every_tier(|place| {
+        let secret = "correct-horse-battery";
+        let jail = Jail::new(place).environment("MY_TOKEN", secret);
+        let ran = jail.run(["echo", secret, "--password", "hunter2", "plain"]);
+        assert_eq!(ran.text(), format!("{secret} --password hunter2 plain"));
+        let said = serde_json::json!(["echo", "[redacted]", "--password", "[redacted]", "plain"]);
+        assert_eq!(ran.verdict["argv"], said);
+    });
+}

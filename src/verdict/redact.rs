@@ -1,0 +1,115 @@
+//! Taking secrets out of a verdict before anybody writes it down.
+//!
+//! Owns what is looked for: values that are known to be secret, values under a name that says so (`TOKEN=..`,
+//! `--password ..`), and values whose own form says so. The names and forms are `policies/secrets/patterns.toml`. Must not
+//! look anything up: which values are known is told by the caller.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use regex_lite::{Captures, Regex};
+use serde::Deserialize;
+
+use super::Verdict;
+use crate::policy::environment::{Secrecy, secrecy};
+
+/// What stands in a record where a secret was.
+pub const REDACTED: &str = "[redacted]";
+
+/// A known value is looked for from this length on: a shorter one would be found in every second word.
+pub const SHORTEST_KNOWN: usize = 6;
+
+/// No form of a secret is shorter, so shorter texts are not searched, and a run of `true` compiles no pattern.
+const SHORTEST_FORM: usize = 8;
+
+const SECRETS: &str = include_str!("../../policies/secrets/patterns.toml");
+
+/// The part of the list that is about values.
+#[derive(Deserialize)]
+struct ValueList {
+    values: BTreeMap<String, String>,
+}
+
+/// The forms of secrets, and `name=value` wherever it stands in a text.
+struct Forms {
+    values: Vec<Regex>,
+    assignment: Option<Regex>,
+}
+
+impl Verdict {
+    /// Replaces every secret in what the caller gave and what we said about it. `known`: values that are secret whatever
+    /// they look like.
+    pub fn redact(&mut self, known: &[Vec<u8>]) {
+        let known: Vec<Cow<'_, str>> = known
+            .iter()
+            .filter(|value| value.len() >= SHORTEST_KNOWN)
+            .map(|value| String::from_utf8_lossy(value))
+            .collect();
+        redact_after_names(&mut self.argv);
+        let reason = self.reason.iter_mut().flat_map(|reason| [Some(&mut reason.message), reason.remedy.as_mut()]);
+        let denials = self.denials.iter_mut().map(|denial| &mut denial.what);
+        let asked = [self.cwd.as_mut(), self.agent.as_mut(), self.session.as_mut()];
+        let texts = self.argv.iter_mut().chain(denials).chain(reason.chain(asked).flatten());
+        for text in texts {
+            redact_text(text, &known);
+        }
+    }
+}
+
+/// `--password hunter2`: the argument after a name that says so.
+fn redact_after_names(arguments: &mut [String]) {
+    let mut after = false;
+    for argument in arguments {
+        let flag = argument.strip_prefix("--").map(|name| name.replace('-', "_"));
+        if after && flag.is_none() {
+            *argument = REDACTED.to_owned();
+        }
+        after = flag.is_some_and(|name| secrecy(name.as_bytes()) == Secrecy::Secret);
+    }
+}
+
+fn redact_text(text: &mut String, known: &[Cow<'_, str>]) {
+    for value in known.iter().filter(|value| text.contains(value.as_ref())).collect::<Vec<_>>() {
+        *text = text.replace(value.as_ref(), REDACTED);
+    }
+    if let Some(assignment) = forms().assignment.as_ref().filter(|_| text.contains('=')) {
+        *text = assignment.replace_all(text, redact_assignment).into_owned();
+    }
+    if text.len() < SHORTEST_FORM {
+        return;
+    }
+    for form in forms().values.iter() {
+        if form.is_match(text) {
+            *text = form.replace_all(text, REDACTED).into_owned();
+        }
+    }
+}
+
+fn redact_assignment(found: &Captures<'_>) -> String {
+    let part = |number| found.get(number).map_or("", |part| part.as_str());
+    let name = part(1).trim_start_matches('-').replace('-', "_");
+    match secrecy(name.as_bytes()) {
+        Secrecy::Secret => format!("{}={REDACTED}", part(1)),
+        Secrecy::Open => part(0).to_owned(),
+    }
+}
+
+/// Compiled once. A list that cannot be read hides everything, so that a broken build gives nothing away.
+fn forms() -> &'static Forms {
+    static FORMS: OnceLock<Forms> = OnceLock::new();
+    FORMS.get_or_init(|| {
+        let list = toml::from_str::<ValueList>(SECRETS).map(|list| list.values).unwrap_or_default();
+        let compiled: Option<Vec<Regex>> = list.keys().map(|form| Regex::new(form).ok()).collect();
+        let values = compiled.filter(|forms| !forms.is_empty());
+        let everything = || Regex::new("(?s).+").into_iter().collect();
+        Forms {
+            values: values.unwrap_or_else(everything),
+            assignment: Regex::new(r#"([A-Za-z_][A-Za-z0-9_-]*)=("[^"]*"|'[^']*'|[^\s&;"']+)"#).ok(),
+        }
+    })
+}
+
+#[cfg(test)]
+#[path = "redact/tests.rs"]
+mod tests;

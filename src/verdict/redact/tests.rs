@@ -1,0 +1,65 @@
+use super::*;
+use crate::verdict::{Asked, Caller, Output, Reason, Seen};
+
+/// The arguments of a verdict after redaction.
+fn redacted(arguments: &[&str], known: &[&str]) -> Vec<String> {
+    let mut verdict = verdict(arguments);
+    verdict.redact(&known.iter().map(|value| value.as_bytes().to_vec()).collect::<Vec<_>>());
+    verdict.argv
+}
+
+fn verdict(arguments: &[&str]) -> Verdict {
+    let asked = Asked {
+        id: "i".into(),
+        time: "t".into(),
+        caller: Caller { uid: 1, gid: 1 },
+        agent: None,
+        session: None,
+        profile: "p".into(),
+        argv: arguments.iter().map(|argument| argument.as_bytes().to_vec()).collect(),
+    };
+    let reason = Reason { code: "c".into(), message: "m".into(), remedy: None };
+    Verdict::new(asked, &Seen::Refused(reason), Output::default())
+}
+
+#[test]
+fn every_form_of_the_list_compiles_and_the_shortest_is_found() {
+    let list: ValueList = toml::from_str(SECRETS).expect("a shipped list");
+    assert_eq!(forms().values.len(), list.values.len());
+    assert!(forms().assignment.is_some());
+    assert_eq!(redacted(&["a://b:c@"], &[]), [REDACTED]);
+}
+
+#[test]
+fn a_secret_is_taken_out_by_its_form() {
+    let token = format!("ghp_{}", "a".repeat(36));
+    let said = redacted(&["curl", &format!("https://x.org/?a=1&b={token}"), "-HAuthorization: Bearer abcdef"], &[]);
+    assert_eq!(said, ["curl", "https://x.org/?a=1&b=[redacted]", "-H[redacted]"]);
+    let said = redacted(&["git", "clone", "https://me:hunter22@example.org/x.git"], &[]);
+    assert_eq!(said, ["git", "clone", "[redacted]example.org/x.git"]);
+}
+
+#[test]
+fn a_secret_is_taken_out_by_the_name_before_it() {
+    let said =
+        redacted(&["env", "DB_PASSWORD=x", "PATH=/bin", "tool", "--api-key", "k", "--token=t", "--user", "me"], &[]);
+    let expected = ["env", "DB_PASSWORD=[redacted]", "PATH=/bin", "tool", "--api-key", "[redacted]"];
+    assert_eq!(said[..6], expected);
+    assert_eq!(said[6..], ["--token=[redacted]", "--user", "me"]);
+    assert_eq!(redacted(&["sh", "-c", "export API_KEY='a b'; x"], &[])[2], "export API_KEY=[redacted]; x");
+}
+
+#[test]
+fn a_known_value_is_taken_out_wherever_it_stands_and_a_short_one_is_not_looked_for() {
+    let mut verdict = verdict(&["echo", "xcorrect horsex", "abc"]);
+    verdict.reason = Some(Reason { code: "c".into(), message: "no correct horse".into(), remedy: None });
+    verdict.redact(&[b"correct horse".to_vec(), b"abc".to_vec()]);
+    assert_eq!(verdict.argv, ["echo", "x[redacted]x", "abc"]);
+    assert_eq!(verdict.reason.map(|reason| reason.message).as_deref(), Some("no [redacted]"));
+}
+
+#[test]
+fn what_is_no_secret_stays() {
+    let said = ["npm", "test", "--", "a=b", "--color", "never", "src/tokens.rs", "https://example.org/a?b=c"];
+    assert_eq!(redacted(&said, &[]), said);
+}
