@@ -51,6 +51,9 @@
 //! * **refused**: we said no before anything started. **denied**: the kernel or the broker said no to the command.
 //!   **failed**: our own fault, with its step.
 //! * **outcome**: how a run ended. **verdict**: the record of it.
+//! * **ledger**: the append-only files of verdicts, each line chained to the one before. **head**: the number and hash of its
+//!   newest line; one that was kept elsewhere is an **anchor**. **torn**: an end that is no whole line, as power cuts leave
+//!   it. **room**: space on disk kept for the record of a run that is not over. **sink**: where else a verdict is told.
 //!
 //! # Module map
 //!
@@ -68,6 +71,7 @@
 //! | [`confine`] | one file a step: mounts, identity, limits, Landlock, seccomp ... | call the next step |
 //! | [`jail`] | launcher, init, broker, probe, groups | know terminals of users, or tokio |
 //! | [`supervise`] | output, signals, terminal, until the run is over | fork |
+//! | [`ledger`] | verdicts on disk: writing, asking, verifying; journal, syslog, SIEM, metrics | say what a verdict means |
 //! | [`cli`] | one file a subcommand, lines and exit codes | enforce anything |
 //!
 //! Start reading at `jail::start::start` (from a request to a run, as a list) and `jail::init` (the order of confinement).
@@ -76,6 +80,7 @@ pub mod cli;
 pub mod confine;
 pub mod host;
 pub mod jail;
+pub mod ledger;
 pub mod plan;
 pub mod policy;
 pub mod profile;

@@ -57,6 +57,9 @@ pub struct Verdict {
     pub resources: Resources,
     /// What it wrote.
     pub output: Output,
+    /// Whether texts and lists were cut, because the record was too long for a line of the ledger.
+    #[serde(default)]
+    pub shortened: bool,
     /// Number of the line in the ledger; null outside of one.
     #[serde(default)]
     pub seq: Option<u64>,
@@ -97,6 +100,34 @@ pub enum Outcome {
     Failed,
     /// The command was not found or could not be executed in the jail; nothing was executed.
     NotExecuted,
+}
+
+impl Outcome {
+    /// All there are.
+    pub const ALL: [Outcome; 8] = [
+        Outcome::Exited,
+        Outcome::Signalled,
+        Outcome::TimedOut,
+        Outcome::OutOfMemory,
+        Outcome::Killed,
+        Outcome::Refused,
+        Outcome::Failed,
+        Outcome::NotExecuted,
+    ];
+
+    /// As a record spells it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Outcome::Exited => "exited",
+            Outcome::Signalled => "signalled",
+            Outcome::TimedOut => "timed_out",
+            Outcome::OutOfMemory => "out_of_memory",
+            Outcome::Killed => "killed",
+            Outcome::Refused => "refused",
+            Outcome::Failed => "failed",
+            Outcome::NotExecuted => "not_executed",
+        }
+    }
 }
 
 /// Why not.
@@ -266,6 +297,7 @@ impl Verdict {
             denials: ended.map(|ended| ended.denials.iter().map(denial).collect()).unwrap_or_default(),
             resources: ended.map(|ended| resources(ended)).unwrap_or_default(),
             output,
+            shortened: false,
             seq: None,
             previous: None,
             digest: None,

@@ -1,0 +1,65 @@
+//! Making a verdict fit into a line.
+//!
+//! A command line may have megabytes and a command may be denied a million names, but room for a record is kept before its
+//! run, so a record has a bound. Owns what is cut, and that the record says so.
+
+use crate::verdict::Verdict;
+
+use super::line::{LONGEST, seal};
+
+/// What the links, the seal and the newline add at most.
+const LINKS: usize = 512;
+
+/// Most bytes of one text when a verdict is too long, then when it still is.
+const TEXTS: [usize; 3] = [4096, 256, 64];
+
+/// Most entries of one list, likewise.
+const LISTS: [usize; 3] = [128, 64, 16];
+
+/// Marks where something was left out.
+const CUT: char = '\u{2026}';
+
+/// The sealed line of a verdict whose links are set, with its newline; cut until it fits.
+pub fn line_of(verdict: &mut Verdict) -> serde_json::Result<String> {
+    verdict.digest = None;
+    let mut text = serde_json::to_string(verdict)?;
+    for (texts, lists) in TEXTS.into_iter().zip(LISTS) {
+        if text.len() + LINKS <= LONGEST {
+            break;
+        }
+        cut(verdict, texts, lists);
+        text = serde_json::to_string(verdict)?;
+    }
+    sealed(&text)
+}
+
+/// Seals a text and ends it.
+pub fn sealed(text: &str) -> serde_json::Result<String> {
+    let too_long = || serde::ser::Error::custom("longer than a line of the ledger");
+    let line = seal(text).filter(|line| line.len() < LONGEST).ok_or_else(too_long)?;
+    Ok(line + "\n")
+}
+
+fn cut(verdict: &mut Verdict, texts: usize, lists: usize) {
+    let left_out = verdict.argv.len().saturating_sub(lists);
+    if left_out > 0 {
+        verdict.argv.truncate(lists);
+        verdict.argv.push(format!("{CUT} and {left_out} more"));
+    }
+    verdict.denials.truncate(lists);
+    let reason = verdict.reason.iter_mut().flat_map(|reason| [Some(&mut reason.message), reason.remedy.as_mut()]);
+    let denials = verdict.denials.iter_mut().flat_map(|denial| [&mut denial.what, &mut denial.rule]);
+    let asked = [verdict.cwd.as_mut(), verdict.agent.as_mut(), verdict.session.as_mut()];
+    let named = [Some(&mut verdict.id), Some(&mut verdict.profile), Some(&mut verdict.time)];
+    let texts_of = verdict.argv.iter_mut().chain(denials).chain(reason.chain(asked).chain(named).flatten());
+    texts_of.for_each(|text| cut_text(text, texts));
+    verdict.shortened = true;
+}
+
+fn cut_text(text: &mut String, most: usize) {
+    if text.len() > most {
+        let at = text.floor_char_boundary(most);
+        text.truncate(at);
+        text.push(CUT);
+    }
+}
