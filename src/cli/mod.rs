@@ -8,6 +8,8 @@ use crate::supervise::launch::Launcher;
 
 pub mod answer;
 pub mod doctor;
+pub mod ledger;
+pub mod log;
 pub mod profile;
 pub mod report;
 pub mod run;
@@ -39,6 +41,10 @@ pub enum Command {
     Doctor(doctor::Doctor),
     /// Look at verdicts: what was asked, enforced and denied.
     Verdict(verdict::Verdict),
+    /// Show what was run, newest first.
+    Log(log::Log),
+    /// Look after the ledger: the record of all runs, which cannot be changed unnoticed.
+    Ledger(ledger::Ledger),
     /// Print shell completions.
     Completions(shell::Completions),
     /// Print the man page.
@@ -65,6 +71,8 @@ fn dispatch(cli: Cli, launcher: Option<std::io::Result<Launcher>>) -> ExitCode {
         Command::Profile(profile) => profile::run(&profile),
         Command::Doctor(doctor) => doctor::run(&doctor),
         Command::Verdict(verdict) => verdict::run(&verdict),
+        Command::Log(log) => log::run(&log),
+        Command::Ledger(ledger) => ledger::run(&ledger),
         Command::Completions(completions) => shell::completions(&completions),
         Command::Man(man) => shell::man(&man),
     }

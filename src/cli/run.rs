@@ -9,8 +9,12 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
+use super::answer;
 use super::report::{self, Sink};
 use crate::host::Tier;
+use crate::jail::chain;
+use crate::ledger::claim::Claim;
+use crate::ledger::config::Settings;
 use crate::policy::environment::{Secrecy, secrecy};
 use crate::profile::units::Span;
 use crate::supervise::launch::Launcher;
@@ -26,6 +30,7 @@ Examples:
   clawjail run --profile readonly -- grep -r TODO   the same, but nothing can be changed
   clawjail run --timeout 30s --verdict v.json -- ./build.sh
   clawjail run --env CI=1 --pass LANG -- make
+  clawjail run --ledger ./runs -- make && clawjail log --ledger ./runs
 
 Exit code: the command's own; 128+n when signal n ended it; 124 out of time; 125 clawjail failed;
 126 refused, or the command cannot be executed; 127 command not found.")]
@@ -57,6 +62,9 @@ pub struct Run {
     /// Write the verdict as JSON to a file, to stdout (`-`) or to an open descriptor (`fd:N`).
     #[arg(long, value_name = "FILE|-|fd:N")]
     pub verdict: Option<String>,
+    /// Add the verdict to the ledger in this directory, which is made if need be. Without room for it, nothing is run.
+    #[arg(long, value_name = "DIR")]
+    pub ledger: Option<PathBuf>,
     /// Say what we have to say as one line of JSON, the verdict, on stderr.
     #[arg(long)]
     pub json: bool,
@@ -108,6 +116,11 @@ pub fn run(run: &Run, launcher: Option<std::io::Result<Launcher>>) -> ExitCode {
         Ok(sink) => sink,
         Err(message) => return report::fail_early(&message),
     };
+    // Before anything runs: what cannot be recorded is not begun.
+    let claim = match run.ledger.as_deref().map(|path| Claim::stake(Settings::own(path))).transpose() {
+        Ok(claim) => claim,
+        Err(error) => return answer::refuse(&chain(&error), error.hint()),
+    };
     let asked = asked(run);
     let tier = run.tier.map(Tier::from);
     let launcher = launcher.unwrap_or_else(|| Launcher::fork(tier));
@@ -125,11 +138,13 @@ pub fn run(run: &Run, launcher: Option<std::io::Result<Launcher>>) -> ExitCode {
     let flushed = stdout().flush().and_then(|()| stderr().flush());
     // Made while the launcher ends what the command left.
     let mut verdict = Verdict::new(asked, &seen, output);
-    if sink.records() {
+    if sink.records() || claim.is_some() {
         verdict.redact(&request.map(|request| secrets(&request)).unwrap_or_default());
     }
     let gone = launcher.map_or(Ok(()), Launcher::finish);
-    report::finish(&sink, &verdict, &seen, flushed, gone)
+    let recorded = claim.map_or(Ok(()), |claim| claim.redeem(&mut verdict));
+    let code = report::finish(&sink, &verdict, &seen, flushed, gone);
+    recorded.map_or_else(|error| answer::fail(&chain(&error)), |()| code)
 }
 
 fn launch(launcher: &Launcher, request: &RunRequest) -> (Seen, Output) {

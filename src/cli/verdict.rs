@@ -1,21 +1,34 @@
-//! `clawjail verdict`: what verdicts mean.
+//! `clawjail verdict`: one verdict from the ledger, and what verdicts mean.
 
+use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::answer;
+use super::{answer, ledger};
+use crate::ledger::query::{self, Filter};
+use crate::policy::names::shown;
 
 /// Look at verdicts: what was asked, enforced and denied.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "\
 Examples:
+  clawjail verdict 019aa5c1                    from the service's ledger, by the beginning of its id
+  clawjail verdict --ledger ./runs 019aa5c1
   clawjail verdict schema > clawjail-verdict.schema.json
   clawjail run --verdict v.json -- make && jq .enforcement v.json")]
 pub struct Verdict {
-    /// What to do.
+    /// Its id, or the beginning of it: the newest that fits is shown.
+    #[arg(required = true, value_name = "ID", value_parser = parse_id)]
+    pub id: Option<String>,
+    /// The directory of the ledger; the service's one if not given.
+    #[arg(long, value_name = "DIR")]
+    pub ledger: Option<PathBuf>,
+    /// What else to do.
     #[command(subcommand)]
-    pub action: Action,
+    pub action: Option<Action>,
 }
 
 /// What to do with verdicts.
@@ -26,9 +39,34 @@ pub enum Action {
     Schema,
 }
 
+fn parse_id(text: &str) -> Result<String, String> {
+    let fits = text.len() >= 4 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    if fits { Ok(text.to_ascii_lowercase()) } else { Err("expected at least 4 digits of an id".to_owned()) }
+}
+
 /// Does it.
 pub fn run(verdict: &Verdict) -> ExitCode {
-    match verdict.action {
-        Action::Schema => answer::give(&answer::json(&crate::verdict::schema())),
+    match (&verdict.action, &verdict.id) {
+        (Some(Action::Schema), _) => answer::give(&answer::json(&crate::verdict::schema())),
+        (None, Some(id)) => show(verdict, id),
+        (None, None) => answer::refuse("no id was given", None),
+    }
+}
+
+fn show(verdict: &Verdict, id: &str) -> ExitCode {
+    let filter = Filter { id: Some(id.to_owned()), ..Filter::default() };
+    let mut text = None;
+    let searched = ledger::open(verdict.ledger.as_deref()).and_then(|directory| {
+        query::newest_first(&directory, &filter, |found| {
+            text = Some(answer::json(&found.verdict));
+            ControlFlow::Break(())
+        })
+    });
+    match (searched, text) {
+        (_, Some(text)) => answer::give(&text),
+        (Ok(_), None) => {
+            answer::refuse(&format!("no verdict `{}` is in the ledger", shown(id)), Some("`clawjail log` lists them"))
+        }
+        (Err(error), None) => ledger::fail(&error),
     }
 }

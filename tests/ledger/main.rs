@@ -18,6 +18,7 @@ use clawjail::verdict::{Asked, Caller, Denial, Output, Reason, Seen, Verdict};
 use tempfile::TempDir;
 
 mod chain;
+mod cli;
 mod crashes;
 mod limits;
 mod properties;
