@@ -1,7 +1,7 @@
 //! A ledger that many short processes write in turn: `clawjail run --ledger`.
 //!
 //! ```text
-//!   stake    open, ask whether there is room, keep some of one's own, close        before the run
+//!   stake    open, keep room of one's own beside it, close                         before the run
 //!   redeem   open, append; if the disk is full by now, give the own room for it     after it
 //! ```
 //!
@@ -15,7 +15,7 @@ use super::error::LedgerError;
 use super::files::Directory;
 use super::line::LONGEST;
 use super::room;
-use super::writer::{Ledger, MayRun};
+use super::writer::Ledger;
 use crate::verdict::Verdict;
 
 /// How long somebody else's append may take.
@@ -33,15 +33,10 @@ pub struct Claim {
 impl Claim {
     /// Makes sure that the ledger can take a record, and keeps room for it.
     pub fn stake(settings: Settings) -> Result<Claim, LedgerError> {
-        let mut ledger = Ledger::open(settings.clone(), PATIENCE)?;
-        match ledger.may_run() {
-            MayRun::Yes(room) => drop(room),
-            MayRun::Unrecorded(why) | MayRun::No(why) => return Err(why),
-        }
-        drop(ledger);
+        drop(Ledger::open(settings.clone(), PATIENCE)?);
         let file = Directory::write(&settings.path, settings.access)?.unnamed()?;
         // Twice, for a file may have to be begun as well.
-        room::keep(&file, 0, 2 * LONGEST as u64).map_err(LedgerError::system("keep room in", &settings.path))?;
+        room::keep_just(&file, 0, 2 * LONGEST as u64).map_err(LedgerError::system("keep room in", &settings.path))?;
         Ok(Claim { settings, room: file })
     }
 

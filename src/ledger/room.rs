@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -51,18 +52,19 @@ impl Drop for Room {
 
 /// Makes the filesystem keep `bytes` after `from` for this file; says up to where it does. The length stays as it is.
 pub fn keep(file: &File, from: u64, bytes: u64) -> io::Result<u64> {
-    match allocate(file, from, bytes.saturating_add(CHUNK)) {
+    match keep_just(file, from, bytes.saturating_add(CHUNK)) {
         Ok(()) => Ok(from.saturating_add(bytes).saturating_add(CHUNK)),
-        Err(_) => allocate(file, from, bytes).map(|()| from.saturating_add(bytes)),
+        Err(_) => keep_just(file, from, bytes).map(|()| from.saturating_add(bytes)),
     }
 }
 
-fn allocate(file: &File, from: u64, bytes: u64) -> io::Result<()> {
+/// The same, and not a chunk more.
+pub fn keep_just(file: &File, from: u64, bytes: u64) -> io::Result<()> {
     let signed = |number: u64| i64::try_from(number).map_err(|_| io::Error::from(ErrorKind::FileTooLarge));
     match fallocate(file.as_fd(), FallocateFlags::FALLOC_FL_KEEP_SIZE, signed(from)?, signed(bytes)?) {
         Ok(()) => Ok(()),
         Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => is_free(file, bytes),
-        Err(Errno::EINTR) => allocate(file, from, bytes),
+        Err(Errno::EINTR) => keep_just(file, from, bytes),
         Err(errno) => Err(errno.into()),
     }
 }
@@ -76,6 +78,10 @@ fn is_free(file: &File, bytes: u64) -> io::Result<()> {
 
 /// Gives back what was kept after the end of the file.
 pub fn trim(file: &File, length: u64) {
-    // A filesystem may refuse (append-only files); what it keeps then is in nobody's way.
-    let _ = file.set_len(length);
+    // Asked first, for a change of the file that changes nothing would have to be synced too. Blocks are of 512 bytes.
+    let kept = file.metadata().is_ok_and(|facts| facts.blocks().saturating_mul(512) > length + LONGEST as u64);
+    if kept {
+        // A filesystem may refuse (append-only files); what it keeps then is in nobody's way.
+        let _ = file.set_len(length);
+    }
 }

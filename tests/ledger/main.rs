@@ -19,6 +19,7 @@ use tempfile::TempDir;
 
 mod chain;
 mod cli;
+mod configuration;
 mod crashes;
 mod limits;
 mod properties;
