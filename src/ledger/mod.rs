@@ -9,7 +9,7 @@
 //!
 //! One writer ([`writer`]) adds whole lines and never takes one away: what a power cut tears stays where it is, and the next
 //! file begins by naming it. Readers ([`query`], [`verify`]) need no lock: a line counts once its newline is there. Owns
-//! the format ([`line`]), its reading and writing, and what is told beside it ([`sinks`], [`metrics`]). Must not decide
+//! the format ([`mod@line`]), its reading and writing, and what is told beside it ([`sinks`], [`metrics`]). Must not decide
 //! what a verdict says. docs/ledger.md is the format for others.
 
 pub mod claim;
