@@ -133,6 +133,10 @@ fn swept(trial: &mut Trial) {
         }
     }
     let _ = child.wait();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while living(&dead).iter().any(|pid| own.contains(pid)) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let before = leftovers(launcher);
     let said = trial.place.command(clawjail()).arg("doctor").output().expect("the binary can be executed");
     let after = leftovers(launcher);

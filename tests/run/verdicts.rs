@@ -99,15 +99,24 @@ fn what_a_run_used_is_in_the_verdict() {
 }
 
 #[test]
-fn membership_in_control_groups_is_read_back_wherever_limits_rest_on_them() {
+fn limits_are_tried_everywhere_and_read_back_wherever_they_rest_on_control_groups() {
     in_every_tier(|place| {
         let ran = Jail::new(place).bash("true");
         let promises = ran.verdict["enforcement"]["promises"].as_array().expect("a list").clone();
         let limits = promises.iter().find(|kept| kept["promise"] == "limits").expect("it is always promised");
-        let groups = limits["mechanisms"].to_string().contains("cgroup");
-        let probes = limits["probes"].as_array().expect("a list");
-        let found = probes.iter().find(|probe| probe["tried"] == "find init outside its control groups");
-        assert_eq!(found.map(|probe| probe["got"].as_str()), groups.then_some(Some("ENOENT")), "{limits}");
+        let got = |tried: &str| {
+            let probes = limits["probes"].as_array().cloned().unwrap_or_default();
+            probes
+                .iter()
+                .find(|probe| probe["tried"] == tried)
+                .map(|probe| probe["got"].as_str().unwrap_or("").to_owned())
+        };
+        assert_eq!(got("raise a limit").as_deref(), Some("EPERM"), "{limits}");
+        assert!(got("open more files than the limit").is_some(), "{limits}");
+        let grouped = limits["mechanisms"].to_string().contains("cgroup");
+        let back = grouped.then_some("ENOENT");
+        assert_eq!(got("find init outside its control groups").as_deref(), back, "{limits}");
+        assert_eq!(got("find `pids.max` above its limit").as_deref(), back, "{limits}");
     });
 }
 
