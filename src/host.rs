@@ -58,6 +58,18 @@ pub enum Controllers {
     },
 }
 
+/// Whether the owner of a tree can be shown as another uid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IdmappedMounts {
+    /// It can.
+    Work,
+    /// Not on this filesystem, or not on this kernel.
+    NotOfThisFilesystem,
+    /// Nowhere: a translation is a user namespace, and no more of these may be made, not by root either.
+    NoUserNamespace,
+}
+
 /// Facts about the host, found by trying.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostFacts {
@@ -69,8 +81,8 @@ pub struct HostFacts {
     pub seccomp_notify: bool,
     /// What limits can rest on.
     pub controllers: Controllers,
-    /// Whether `mount_setattr(MOUNT_ATTR_IDMAP)` works for the workspace's filesystem (root tier).
-    pub idmapped_mounts: bool,
+    /// Whether `mount_setattr(MOUNT_ATTR_IDMAP)` works for the workspace (root tier).
+    pub idmapped_mounts: IdmappedMounts,
     /// Processors that are online.
     pub cpus: u32,
 }

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clawjail::host::{Controllers, HostFacts, Tier};
+use clawjail::host::{Controllers, HostFacts, IdmappedMounts, Tier};
 use clawjail::plan::ahead::{entries, remainder};
 use clawjail::plan::compile::{Refused, TierPolicies, compile};
 use clawjail::plan::digest::digest;
@@ -120,7 +120,16 @@ fn a_promise_that_no_mechanism_keeps_is_refused_by_its_name_with_what_is_missing
         (HostFacts { landlock_abi: 2, ..bare.clone() }, "filesystem", "ABI 3"),
         (HostFacts { landlock_abi: 5, ..bare }, "processes", "ABI 6"),
         (HostFacts { seccomp_notify: false, ..host(Tier::Root) }, "shielded", "Linux 5.14"),
-        (HostFacts { idmapped_mounts: false, ..host(Tier::Root) }, "identity", "idmapped"),
+        (
+            HostFacts { idmapped_mounts: IdmappedMounts::NotOfThisFilesystem, ..host(Tier::Root) },
+            "identity",
+            "filesystem",
+        ),
+        (
+            HostFacts { idmapped_mounts: IdmappedMounts::NoUserNamespace, ..host(Tier::Root) },
+            "identity",
+            "user namespace",
+        ),
         (HostFacts { controllers: none, ..host(Tier::User) }, "limits", "not delegated"),
     ];
     for (host, promise, missing) in cases {
@@ -231,7 +240,14 @@ fn host(tier: Tier) -> HostFacts {
         Tier::User => Controllers::V2 { parent: "/sys/fs/cgroup/user.slice/run.scope".into(), enabled: all() },
         Tier::Bare => Controllers::None { why: "the cgroup is not delegated to this user".into() },
     };
-    HostFacts { tier, landlock_abi: 6, seccomp_notify: true, controllers, idmapped_mounts: tier == Tier::Root, cpus: 4 }
+    HostFacts {
+        tier,
+        landlock_abi: 6,
+        seccomp_notify: true,
+        controllers,
+        idmapped_mounts: IdmappedMounts::Work,
+        cpus: 4,
+    }
 }
 
 fn all() -> Vec<String> {

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::answer;
-use crate::host::{HostFacts, Tier};
+use crate::host::{HostFacts, IdmappedMounts, Tier};
 use crate::jail::examine::{Found, examine};
 use crate::jail::{accounts, remains, start, survey};
 use crate::plan::Owner;
@@ -73,7 +73,11 @@ pub fn run(doctor: &Doctor) -> ExitCode {
     let best_tier = survey::best_tier(own);
     let caller = accounts::this_caller();
     let sources = start::sources(own, &caller);
-    let idmapped = works(&mechanisms, "owner translation", Tier::Root);
+    let idmapped = match find(&mechanisms, "owner translation", Tier::Root).map(|found| &found.result) {
+        Some(Ok(_)) => IdmappedMounts::Work,
+        Some(Err(fault)) if fault.step == "idmap" => IdmappedMounts::NoUserNamespace,
+        Some(Err(_)) | None => IdmappedMounts::NotOfThisFilesystem,
+    };
     let mut profiles: BTreeMap<String, BTreeMap<Tier, Keeping>> = BTreeMap::new();
     for tier in TIERS.into_iter().filter(|tier| can_be_had(&mechanisms, *tier)) {
         // A run finds out only when a command first asks; here it has been tried.

@@ -20,7 +20,7 @@ use super::watch::{Over, Running};
 use super::workspace::{self, Workspace};
 use super::{environment, survey};
 use crate::confine::{Failed, Ids};
-use crate::host::{HostFacts, Tier};
+use crate::host::{HostFacts, IdmappedMounts, Tier};
 use crate::plan::compile::{Refused, TierPolicies, compile, own_set};
 use crate::plan::digest::digest;
 use crate::plan::filter::{self, Otherwise};
@@ -154,7 +154,10 @@ fn decide(request: &RunRequest, setting: &Setting, tier: Tier, ids: Ids) -> Resu
     let cwd = request.cwd.as_deref().map(workspace::path_of);
     let workspace = workspace::open(&workspace::path_of(&request.workspace), cwd.as_deref(), caller, *own)?;
     let mut trees = Trees::new(ids);
-    let idmapped = tier != Tier::Root || trees.add_workspace(&workspace, &profile)?;
+    let idmapped = match tier {
+        Tier::Root => trees.add_workspace(&workspace, &profile)?,
+        Tier::User | Tier::Bare => IdmappedMounts::Work,
+    };
     let facts = survey::facts(tier, controllers.clone(), idmapped);
     let plan = make_plan(&profile, request, caller, &workspace, &facts, &library)?;
     trees.add_owned(&plan, caller, *own)?;

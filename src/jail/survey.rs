@@ -12,7 +12,7 @@ use nix::unistd::{AccessFlags, Pid, access, geteuid};
 use super::delegation;
 use crate::confine::identity::map_into_user_namespace;
 use crate::confine::{Failed, Ids};
-use crate::host::{Controllers, HostFacts, Tier};
+use crate::host::{Controllers, HostFacts, IdmappedMounts, Tier};
 use crate::sys::process::{self, Fork, How, namespaces};
 use crate::sys::{abi, seccomp};
 
@@ -50,8 +50,8 @@ pub fn user_namespaces_work(own: Ids) -> Result<(), Failed> {
     }
 }
 
-/// Facts for a jail of `tier`. `idmapped` says whether the workspace's filesystem could be idmapped.
-pub fn facts(tier: Tier, controllers: Controllers, idmapped: bool) -> HostFacts {
+/// Facts for a jail of `tier`. `idmapped` says whether the workspace could be.
+pub fn facts(tier: Tier, controllers: Controllers, idmapped: IdmappedMounts) -> HostFacts {
     HostFacts {
         tier,
         landlock_abi: abi::landlock(),

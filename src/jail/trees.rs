@@ -11,7 +11,7 @@ use super::idmap::Translation;
 use super::workspace::Workspace;
 use crate::confine::mounts::{Opener, attributes, open_host};
 use crate::confine::{Failed, Ids};
-use crate::host::Tier;
+use crate::host::{IdmappedMounts, Tier};
 use crate::plan::request::Caller;
 use crate::plan::{Entry, Owner, Plan, Rights};
 use crate::profile::{Profile, WorkspaceAccess};
@@ -31,22 +31,25 @@ impl Trees {
         Trees { ids, maps: Vec::new(), workspace: None, listed: Vec::new() }
     }
 
-    /// Makes the workspace's tree. Says whether its filesystem can be idmapped at all; without, nothing is mounted.
-    pub fn add_workspace(&mut self, workspace: &Workspace, profile: &Profile) -> Result<bool, Failed> {
+    /// Makes the workspace's tree. Says whether it can be idmapped at all; without, nothing is mounted.
+    pub fn add_workspace(&mut self, workspace: &Workspace, profile: &Profile) -> Result<IdmappedMounts, Failed> {
         if profile.workspace.access == WorkspaceAccess::None {
-            return Ok(true);
+            return Ok(IdmappedMounts::Work);
         }
         let tree = mounts::clone_tree(workspace.descriptor.as_fd(), Depth::Recursive)
             .map_err(Failed::on("clone_workspace", &workspace.directory.path))?;
-        let map = self.map(workspace.directory.owner)?;
+        let map = match self.map(workspace.directory.owner) {
+            Err(Failed { errno: Errno::ENOSPC, .. }) => return Ok(IdmappedMounts::NoUserNamespace),
+            map => map?,
+        };
         // What the mount allows is set when the plan is known; translating first shows whether it works.
         match mounts::translate_owners(tree.as_fd(), 0, map) {
             Ok(()) => {
                 self.workspace = Some(tree);
-                Ok(true)
+                Ok(IdmappedMounts::Work)
             }
             // This filesystem cannot, this user namespace may not, or this kernel has no such call (before Linux 5.12).
-            Err(Errno::EINVAL | Errno::EPERM | Errno::ENOSYS) => Ok(false),
+            Err(Errno::EINVAL | Errno::EPERM | Errno::ENOSYS) => Ok(IdmappedMounts::NotOfThisFilesystem),
             Err(errno) => Err(Failed::on("idmap_workspace", &workspace.directory.path)(errno)),
         }
     }

@@ -12,7 +12,7 @@ use super::request::Request;
 use super::shield;
 use super::view;
 use super::{Identity, Landlock, Limits, Naming, Owner, Plan};
-use crate::host::{HostFacts, Tier};
+use crate::host::{HostFacts, IdmappedMounts, Tier};
 use crate::policy::document::Authority;
 use crate::policy::library::Library;
 use crate::policy::syscalls::{SyscallPolicy, merge};
@@ -181,7 +181,9 @@ fn choose_identity(profile: &Profile, request: &Request, host: &HostFacts) -> Id
     let caller = Owner { uid: request.caller.uid, gid: request.caller.gid };
     let must_write = profile.workspace.access != WorkspaceAccess::None;
     match host.tier {
-        Tier::Root if must_write && !host.idmapped_mounts => Identity::Caller(request.workspace.owner),
+        Tier::Root if must_write && host.idmapped_mounts != IdmappedMounts::Work => {
+            Identity::Caller(request.workspace.owner)
+        }
         Tier::Root => Identity::ThrowAway { first: FIRST_THROW_AWAY_UID, count: THROW_AWAY_UIDS },
         Tier::User => Identity::Mapped(caller),
         Tier::Bare => Identity::Caller(caller),

@@ -3,7 +3,7 @@
 //! One function a promise; each says what keeps it and, if anything, what is missing.
 
 use super::{Effect, Identity, Keeping, Naming, Plan};
-use crate::host::{Controllers, HostFacts, Tier};
+use crate::host::{Controllers, HostFacts, IdmappedMounts, Tier};
 use crate::profile::promise::Promise;
 
 /// The Landlock ABI from which truncation can be denied.
@@ -17,7 +17,7 @@ pub fn keep(promise: Promise, plan: &Plan, host: &HostFacts) -> Keeping {
         Promise::Filesystem => filesystem(host),
         Promise::Shielded => shielded(plan, host),
         Promise::Network => network(host),
-        Promise::Identity => identity(plan),
+        Promise::Identity => identity(plan, host),
         Promise::Syscalls => kept(vec!["seccomp allow-list".into()]),
         Promise::Processes => processes(host),
         Promise::Lifetime => lifetime(host),
@@ -95,17 +95,21 @@ fn network(host: &HostFacts) -> Keeping {
     kept(mechanisms)
 }
 
-fn identity(plan: &Plan) -> Keeping {
+fn identity(plan: &Plan, host: &HostFacts) -> Keeping {
     let mut mechanisms =
         vec!["no capabilities, empty bounding set".to_owned(), "no_new_privs".into(), "keyrings out of reach".into()];
     match (plan.tier, plan.identity) {
         (_, Identity::ThrowAway { .. }) => mechanisms.insert(0, "throw-away uid, idmapped mounts".into()),
         (Tier::Root, Identity::Caller(owner)) => {
-            let uid = owner.uid;
-            return lacking(
-                mechanisms,
-                format!("the workspace's filesystem cannot be idmapped, the command would run as uid {uid}"),
-            );
+            let cause = match host.idmapped_mounts {
+                IdmappedMounts::NoUserNamespace => {
+                    "the workspace cannot be idmapped without a user namespace (user.max_user_namespaces)"
+                }
+                IdmappedMounts::Work | IdmappedMounts::NotOfThisFilesystem => {
+                    "the workspace's filesystem cannot be idmapped"
+                }
+            };
+            return lacking(mechanisms, format!("{cause}, the command would run as uid {}", owner.uid));
         }
         (_, Identity::Mapped(_)) => mechanisms.insert(0, "user namespace with one uid".into()),
         (_, Identity::Caller(_)) => mechanisms.insert(0, "the caller's uid".into()),

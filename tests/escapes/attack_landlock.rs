@@ -42,7 +42,7 @@ pub fn plan(tier: Tier, abi: u32, workspace: &Path, lowered: bool) -> Result<Pla
         // With a broker init needs the whole tree; this is about what is denied without.
         seccomp_notify: !lowered,
         controllers,
-        idmapped_mounts: true,
+        idmapped_mounts: clawjail::host::IdmappedMounts::Work,
         cpus: 2,
     };
     let tiers = TierPolicies::find(tier, &Library::built_in()).expect("the sets that we ship");

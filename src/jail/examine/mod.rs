@@ -38,6 +38,8 @@ pub struct Found {
 /// Why a mechanism does not work.
 #[derive(Clone, Debug)]
 pub struct Fault {
+    /// The name of the step.
+    pub step: String,
     /// The step that the kernel refused, and its answer.
     pub cause: String,
     /// What to do about it.
@@ -134,8 +136,11 @@ fn attempt((mechanism, trial): (&'static str, Trial), place: Place, setting: &Se
         Place::Here => None,
         Place::Jail(tier) => Some(tier),
     };
-    let result =
-        result.map_err(|failure| Fault { cause: cause(&failure), remedy: remedy::remedy(mechanism, &failure) });
+    let result = result.map_err(|failure| Fault {
+        cause: cause(&failure),
+        remedy: remedy::remedy(mechanism, &failure),
+        step: failure.step,
+    });
     Found { mechanism, tier, result }
 }
 

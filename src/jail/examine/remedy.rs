@@ -14,7 +14,8 @@ pub fn remedy(mechanism: &str, failure: &Failure) -> Option<String> {
         "seccomp filter" => Some("boot a kernel with CONFIG_SECCOMP_FILTER; in a container, its seccomp profile must allow seccomp(2)".into()),
         "seccomp notification" => Some("boot Linux 5.14 or newer; in a container, its seccomp profile must allow seccomp(2) with SECCOMP_FILTER_FLAG_NEW_LISTENER, and nobody else may listen already".into()),
         "control groups" => Some(control_groups()),
-        "owner translation" => Some("put the workspace on a filesystem that can be idmapped (ext4, xfs, btrfs, tmpfs; Linux 5.12 or newer)".into()),
+        "owner translation" if errno == Errno::ENOSPC => Some(user_namespaces(errno)),
+        "owner translation" => Some("put the workspace on a filesystem that can be idmapped (ext4, xfs, btrfs; tmpfs from Linux 6.3; no overlayfs, which is what a container's root is)".into()),
         "private root" | "private terminals" | "pid namespace" if errno == Errno::EPERM => Some(mounts()),
         "private root" if errno == Errno::ENOSYS => Some("boot Linux 5.12 or newer: it has mount_setattr(2)".into()),
         "network namespace" | "ipc namespace" | "uts namespace" | "cgroup namespace" if errno == Errno::ENOSPC => {
