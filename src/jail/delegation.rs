@@ -44,8 +44,9 @@ pub fn parent(own: &str) -> Result<Controllers, String> {
         return give(&own, Movable::Everybody);
     }
     if geteuid().is_root() {
-        // Only the top of a namespace other than the host's has members that are in the way.
-        enable(top, Movable::OurLine);
+        // The host's own top has no such file, and no member of it is in the way. The top of a container is the container's.
+        let movable = if top.join("cgroup.events").exists() { Movable::Everybody } else { Movable::OurLine };
+        enable(top, movable);
         let parent = top.join(OWN_PARENT);
         return match fs::create_dir(&parent) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {

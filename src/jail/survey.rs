@@ -11,10 +11,10 @@ use nix::unistd::{AccessFlags, Pid, access, geteuid};
 
 use super::delegation;
 use crate::confine::identity::map_into_user_namespace;
-use crate::confine::{Failed, Ids};
+use crate::confine::{Failed, Ids, mounts};
 use crate::host::{Controllers, HostFacts, IdmappedMounts, Tier};
 use crate::sys::process::{self, Fork, How, namespaces};
-use crate::sys::{abi, seccomp};
+use crate::sys::{abi, mounts as sys_mounts, seccomp};
 
 /// Where every distribution mounts control groups.
 pub const CGROUPS: &str = "/sys/fs/cgroup";
@@ -23,31 +23,45 @@ pub const WANTED: [&str; 3] = ["memory", "pids", "cpu"];
 
 /// The best tier that this process can have.
 pub fn best_tier(own: Ids) -> Tier {
-    if geteuid().is_root() && caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_ADMIN).unwrap_or(false) {
+    if geteuid().is_root()
+        && caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_ADMIN).unwrap_or(false)
+        // Root that nobody has confined may do all that a jail is made of; trying would be a part of each run.
+        && (!is_confined() || namespaces_work(0, || Ok(())).is_ok())
+    {
         return Tier::Root;
     }
     if user_namespaces_work(own).is_ok() { Tier::User } else { Tier::Bare }
 }
 
-/// Makes a user namespace, maps an id and mounts a proc in it, as a jail would: restricted hosts fail at any of these.
+/// Makes a user namespace and maps an id in it, and builds in it what is at the bottom of a jail: restricted hosts fail at
+/// any of these.
 pub fn user_namespaces_work(own: Ids) -> Result<(), Failed> {
-    let flags = namespaces::USER | namespaces::MOUNT | namespaces::PID;
-    match process::fork_into(flags, None).map_err(Failed::at("clone3"))? {
+    namespaces_work(namespaces::USER, || map_into_user_namespace(own))
+}
+
+/// Makes a mount and a pid namespace, with `more`, and mounts a proc in it. Whoever is confined from outside enters a root
+/// of its own too: a capability is then not enough for it.
+fn namespaces_work(more: u64, begin: impl FnOnce() -> Result<(), Failed>) -> Result<(), Failed> {
+    match process::fork_into(namespaces::MOUNT | namespaces::PID | more, None).map_err(Failed::at("clone3"))? {
         Fork::Child => {
-            let tried = map_into_user_namespace(own).and_then(|()| {
-                crate::sys::mounts::open_filesystem(c"proc")
-                    .and_then(|proc| proc.mount(0))
-                    .map(drop)
-                    .map_err(Failed::at("mount_proc"))
-            });
+            let mount_proc = || sys_mounts::open_filesystem(c"proc").and_then(|proc| proc.mount(0)).map(drop);
+            let enter = || if is_confined() { mounts::begin().and_then(mounts::enter) } else { Ok(()) };
+            let tried = begin().and_then(|()| mount_proc().map_err(Failed::at("mount_proc"))).and_then(|()| enter());
             process::leave(tried.err().map_or(0, |failed| failed.errno as i32))
         }
         Fork::Parent(pid) => match process::wait_for(pid).map_err(Failed::at("wait"))?.how {
             How::Exited(0) => Ok(()),
-            How::Exited(errno) => Err(Failed::at("user_namespace")(nix::errno::Errno::from_raw(errno))),
-            How::Signalled(_) => Err(Failed::at("user_namespace")(nix::errno::Errno::EIO)),
+            How::Exited(errno) => Err(Failed::at("namespaces_work")(nix::errno::Errno::from_raw(errno))),
+            How::Signalled(_) => Err(Failed::at("namespaces_work")(nix::errno::Errno::EIO)),
         },
     }
+}
+
+/// Whether somebody confines this process, as a container runtime does: by a profile of a security module or by a filter.
+fn is_confined() -> bool {
+    // What has no name for it says nothing, and `unconfined` is how AppArmor and SELinux say that it is not.
+    let label = fs::read_to_string("/proc/self/attr/current").unwrap_or_default();
+    seccomp::is_filtered() || !(label.trim_matches(['\0', '\n']).is_empty() || label.starts_with("unconfined"))
 }
 
 /// Facts for a jail of `tier`. `idmapped` says whether the workspace could be.

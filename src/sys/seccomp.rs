@@ -189,3 +189,9 @@ pub fn notifications_work() -> bool {
     // SAFETY: GET_NOTIF_SIZES writes one `seccomp_notif_sizes`, and `sizes` is one that lives until the call returns.
     unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_NOTIF_SIZES, 0, &raw mut sizes) == 0 }
 }
+
+/// Whether a filter judges this thread's calls already. prctl(2) `PR_GET_SECCOMP`.
+pub fn is_filtered() -> bool {
+    // SAFETY: integers only.
+    unsafe { libc::prctl(libc::PR_GET_SECCOMP, 0, 0, 0, 0) != 0 }
+}
