@@ -13,7 +13,8 @@ pub fn this_caller() -> Caller {
     caller(getuid().as_raw(), getgid().as_raw())
 }
 
-fn caller(uid: u32, gid: u32) -> Caller {
+/// Whoever has these ids.
+pub fn caller(uid: u32, gid: u32) -> Caller {
     let text = passwd();
     let wanted = uid.to_string();
     let line = text.lines().find(|line| line.split(':').nth(2) == Some(&wanted));
@@ -50,6 +51,25 @@ pub fn homes() -> Vec<PathBuf> {
 
 fn passwd() -> String {
     std::fs::read("/etc/passwd").map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+/// The ids of the user `name`.
+pub fn user(name: &str) -> Option<Ids> {
+    let text = passwd();
+    let line = text.lines().find(|line| line.split(':').next() == Some(name))?;
+    let mut fields = line.split(':').skip(2).map(str::parse);
+    match (fields.next(), fields.next()) {
+        (Some(Ok(uid)), Some(Ok(gid))) => Some(Ids { uid, gid }),
+        _ => None,
+    }
+}
+
+/// The id of the group `name`.
+pub fn group(name: &str) -> Option<u32> {
+    let bytes = std::fs::read("/etc/group").unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let line = text.lines().find(|line| line.split(':').next() == Some(name))?;
+    line.split(':').nth(2)?.parse().ok()
 }
 
 /// Our own effective ids: with which rights we act.

@@ -3,15 +3,19 @@
 
 use super::accounts;
 use super::init::{Birth, HeadStart};
+use super::mandate::Mandate;
 use super::opening::Jail;
 use super::survey;
 use crate::confine::{Failed, Ids};
 use crate::host::{Controllers, Tier};
+use crate::plan::compile::Refused;
 use crate::plan::request::Caller;
 
 /// For whom, and on what host.
 #[derive(Clone, Debug)]
 pub struct Setting {
+    /// For whom.
+    pub mandate: Mandate,
     /// Who asks.
     pub caller: Caller,
     /// Our own effective ids.
@@ -25,13 +29,24 @@ pub struct Setting {
 impl Setting {
     /// Looks at the host on behalf of whoever started this process.
     pub fn of_this_process() -> Setting {
+        Setting::of(&Mandate::Own)
+    }
+
+    /// Looks at the host on behalf of whom `mandate` names.
+    pub fn of(mandate: &Mandate) -> Setting {
         let own = accounts::own_ids();
         Setting {
-            caller: accounts::this_caller(),
+            caller: mandate.caller(),
+            mandate: mandate.clone(),
             own,
             best: survey::best_tier(own),
             controllers: survey::controllers(),
         }
+    }
+
+    /// Refuses a tier in which this caller cannot be served.
+    pub fn admit_tier(&self, tier: Tier) -> Result<(), Refused> {
+        self.mandate.admit_tier(tier, Ids { uid: self.caller.uid, gid: self.caller.gid }, self.own)
     }
 
     /// Begins a jail.
@@ -51,8 +66,8 @@ pub struct Ahead {
 
 impl Ahead {
     /// Begins a jail of the tier that the request is expected to ask for, or of the best.
-    pub fn begin(expected: Option<Tier>) -> Ahead {
-        let setting = Setting::of_this_process();
+    pub fn begin(expected: Option<Tier>, mandate: &Mandate) -> Ahead {
+        let setting = Setting::of(mandate);
         let tier = expected.unwrap_or(setting.best);
         let begun = setting.begin(tier, HeadStart::of(tier));
         Ahead { setting, tier, begun }

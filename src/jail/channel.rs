@@ -71,6 +71,12 @@ impl Channel {
         socket::send(self.socket.as_fd(), &[IN_MEMFD], &all)
     }
 
+    /// Sends a small `message` if there is room for it now; `EAGAIN` if not.
+    pub fn send_now<T: Serialize>(&self, message: &T) -> Result<(), Errno> {
+        let bytes = postcard::to_extend(message, vec![INLINE]).map_err(|_| Errno::EINVAL)?;
+        if bytes.len() > INLINE_BYTES { Err(Errno::E2BIG) } else { socket::send_now(self.socket.as_fd(), &bytes) }
+    }
+
     /// Waits for a message.
     pub fn receive<T: DeserializeOwned>(&self) -> Result<Arrived<T>, Errno> {
         let length = match socket::next_length(self.socket.as_fd()) {

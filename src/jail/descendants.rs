@@ -40,6 +40,34 @@ pub fn end_all() -> Result<(), Errno> {
     }
 }
 
+/// Kills every descendant of this process but the children `spared` and what is below them, and reaps nobody else.
+/// `ETIMEDOUT` when some remain.
+pub fn end_all_but(spared: &[Pid]) -> Result<(), Errno> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut found = spared.to_vec();
+        collect(getpid(), &mut found);
+        let living = found.split_off(spared.len());
+        if living.is_empty() {
+            return Ok(());
+        }
+        for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
+            for pid in &living {
+                // One that ended in between is no failure.
+                let _ = kill(*pid, signal);
+            }
+        }
+        for pid in &living {
+            // Those further down become ours when those above them are gone.
+            let _ = process::reap(Some(*pid));
+        }
+        if Instant::now() > deadline {
+            return Err(Errno::ETIMEDOUT);
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
 /// Kills and reaps everything in this process's Landlock domain. Only for a process whose domain scopes its signals:
 /// the kernel then reaches all of the domain, and nothing else, in one step that no fork can outrun.
 pub fn end_my_domain() {

@@ -16,6 +16,7 @@ use nix::sys::signal::Signal;
 use super::ahead::Ahead;
 use super::channel::{Arrived, Channel};
 use super::failure;
+use super::mandate::Mandate;
 use super::start::{self, NotStarted};
 use super::watch::{self, Over};
 use crate::confine::Failed;
@@ -23,14 +24,15 @@ use crate::host::Tier;
 use crate::sys::process;
 use crate::wire::privsep::{FromLauncher, RunRequest, ToLauncher};
 
-/// Serves one supervisor, who will ask for tier `expected` or does not care, until it is gone. Runs in a fork of `main`, made before any thread.
-pub fn serve(supervisor: Channel, expected: Option<Tier>) -> ! {
+/// Serves one supervisor, who will ask for tier `expected` or does not care, until it is gone; for whom, `mandate` says. Runs
+/// in a fork of `main`, made before any thread.
+pub fn serve(supervisor: Channel, expected: Option<Tier>, mandate: &Mandate) -> ! {
     // A failure to start up leaves the supervisor with a closed channel, which it reports.
     if prepare().is_ok() {
-        let mut ahead = Some(Ahead::begin(expected));
+        let mut ahead = Some(Ahead::begin(expected, mandate));
         while let Ok(Arrived::Message(message, descriptors)) = supervisor.receive::<ToLauncher>() {
             let ToLauncher::Run(request) = message else { continue };
-            let ahead = ahead.take().unwrap_or_else(|| Ahead::begin(expected));
+            let ahead = ahead.take().unwrap_or_else(|| Ahead::begin(expected, mandate));
             if run(&supervisor, *request, descriptors, ahead).is_err() {
                 break;
             }
@@ -66,7 +68,8 @@ fn answer(not_started: NotStarted) -> FromLauncher {
     }
 }
 
-fn prepare() -> Result<(), Failed> {
+/// What any privileged process of ours does first.
+pub fn prepare() -> Result<(), Failed> {
     let failed = Failed::at("prepare_launcher");
     process::set_name(c"clawjail-launch").map_err(&failed)?;
     process::become_subreaper().map_err(&failed)?;

@@ -20,6 +20,7 @@ pub mod idmap;
 pub mod init;
 pub mod launcher;
 pub mod lost;
+pub mod mandate;
 pub mod naming;
 pub mod opening;
 pub mod probe;

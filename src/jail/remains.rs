@@ -10,6 +10,15 @@ use nix::unistd::Pid;
 
 use super::{cgroup, descendants, opening, survey};
 
+/// The same for one keeper of several: `living` are the others, whose jails go on.
+pub fn clear_up_after_one(pid: Pid, living: &[Pid]) {
+    let (controllers, name) = (survey::controllers(), opening::group_name(pid));
+    cgroup::end_members(&controllers, &name);
+    let _ = descendants::end_all_but(living);
+    cgroup::remove_all(&controllers, &name);
+    opening::remove_private_of(pid);
+}
+
 /// Ends what is left of the launcher `pid` and removes what it had made. Its orphans are ours: we are a subreaper.
 pub fn clear_up_after(pid: Pid) {
     // Nobody is left to tell if any of this fails; the verdict says already that the launcher died.

@@ -70,9 +70,12 @@ pub fn start(
     let began = Instant::now();
     let given = Given::new(descriptors)?;
     refuse_malformed(request)?;
+    ahead.setting.mandate.admit(&request.profile)?;
     let tier = choose_tier(request.tier, &ahead.setting)?;
+    ahead.setting.admit_tier(tier)?;
     let (setting, jail) = ahead.into_jail(tier)?;
     let (mut jail, prepared) = settle(request, &setting, jail)?;
+    setting.mandate.hold_on()?;
     let private = match tier {
         Tier::Bare => jail.make_private(&prepared.workspace.directory.path)?.to_string_lossy().into_owned(),
         Tier::Root | Tier::User => String::new(),
@@ -147,10 +150,13 @@ fn prepare(request: &RunRequest, setting: &Setting, jail: &Jail) -> Result<Prepa
 }
 
 fn decide(request: &RunRequest, setting: &Setting, tier: Tier, ids: Ids) -> Result<Decided, NotStarted> {
-    let Setting { caller, own, controllers, .. } = setting;
-    let sources = sources(*own, caller);
+    let Setting { mandate, caller, own, controllers, .. } = setting;
+    let sources = mandate.sources(*own, caller);
     let library = sources.library();
-    let profile = load_profile(&request.profile, &sources, &library)?;
+    let profile = match mandate.known(&request.profile)? {
+        Some(profile) => profile,
+        None => load_profile(&request.profile, &sources, &library)?,
+    };
     let cwd = request.cwd.as_deref().map(workspace::path_of);
     let workspace = workspace::open(&workspace::path_of(&request.workspace), cwd.as_deref(), caller, *own)?;
     let mut trees = Trees::new(ids);

@@ -76,15 +76,18 @@ pub fn choose<'a>(given: &'a Given, terminal: Terminal, plan: &Plan, tier: Tier)
     Ok(Chosen { descriptors, slave, master, relayed: [false, false, !stderr] })
 }
 
-#[derive(Clone, Copy)]
-enum Use {
+/// What a command does with a descriptor.
+#[derive(Clone, Copy, Debug)]
+pub enum Use {
+    /// Reads it.
     Read,
+    /// Writes it.
     Write,
 }
 
 /// Whether a descriptor can be handed over: a pipe, or a file opened for this use alone, or a device without state. A
 /// terminal, a socket or a directory would reach further than its bytes.
-fn is_plain(descriptor: &OwnedFd, wanted: Use) -> bool {
+pub fn is_plain(descriptor: &OwnedFd, wanted: Use) -> bool {
     let (Ok(stat), Ok(flags)) = (fstat(descriptor), fcntl(descriptor, FcntlArg::F_GETFL)) else { return false };
     let access = OFlag::from_bits_truncate(flags) & OFlag::O_ACCMODE;
     let only = match wanted {

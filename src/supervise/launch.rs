@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 use super::watch;
 use crate::host::Tier;
 use crate::jail::channel::{Arrived, Channel};
+use crate::jail::mandate::Mandate;
 use crate::jail::{launcher, remains};
 use crate::sys::process::{self, Fork, How};
 use crate::sys::readiness;
@@ -30,7 +31,7 @@ impl Launcher {
             Fork::Child => {
                 drop(channel);
                 close_others(&launchers);
-                launcher::serve(launchers, expected)
+                launcher::serve(launchers, expected, &Mandate::Own)
             }
             Fork::Parent(pid) => {
                 let launcher = Launcher { channel: Rc::new(channel), pid };

@@ -1,0 +1,142 @@
+//! For whom a launcher acts, and what they may ask of it.
+//!
+//! Fixed when the process is made and never taken from a message: who speaks over the channel is not who decides it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use nix::unistd::{Pid, getppid};
+
+use super::accounts;
+use crate::confine::{Failed, Ids};
+use crate::host::Tier;
+use crate::plan::compile::Refused;
+use crate::plan::request::Caller;
+use crate::policy::names::{did_you_mean, nearest};
+use crate::profile::Profile;
+use crate::profile::load::Sources;
+use crate::sys::process;
+
+/// For whom a launcher acts.
+#[derive(Clone, Debug)]
+pub enum Mandate {
+    /// Whoever started us, with their own power: they may ask for any profile.
+    Own,
+    /// A caller of a service.
+    Granted(Box<Grant>),
+}
+
+/// What a service grants to one caller.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// Who, as the kernel says.
+    pub caller: Caller,
+    /// Where policies are looked for.
+    pub sources: Sources,
+    /// The profiles there are, as they were when the service read them.
+    pub known: Rc<BTreeMap<String, Profile>>,
+    /// Which of them may be asked for.
+    pub profiles: Profiles,
+    /// Whether a jail may outlive its first run.
+    pub lasting: Lasting,
+    /// The service's launcher, which the process with this mandate must not outlive.
+    pub launcher: Pid,
+}
+
+/// Which profiles a caller may ask for.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Profiles {
+    /// All that can be found.
+    Any,
+    /// These.
+    Only(BTreeSet<String>),
+}
+
+/// Whether a caller may keep a jail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Lasting {
+    /// For as long as it was granted.
+    Allowed,
+    /// Each jail ends with its run.
+    Refused,
+}
+
+impl Profiles {
+    /// Whether `name` is among them.
+    pub fn include(&self, name: &str) -> bool {
+        match self {
+            Profiles::Any => true,
+            Profiles::Only(names) => names.contains(name),
+        }
+    }
+}
+
+impl Mandate {
+    /// The caller.
+    pub fn caller(&self) -> Caller {
+        match self {
+            Mandate::Own => accounts::this_caller(),
+            Mandate::Granted(grant) => grant.caller.clone(),
+        }
+    }
+
+    /// Where profiles are looked for.
+    pub fn sources(&self, own: Ids, caller: &Caller) -> Sources {
+        match self {
+            Mandate::Own => super::start::sources(own, caller),
+            Mandate::Granted(grant) => grant.sources.clone().present(),
+        }
+    }
+
+    /// The profile `name`, where they were read already.
+    pub fn known(&self, name: &str) -> Result<Option<Profile>, Refused> {
+        let Mandate::Granted(grant) = self else { return Ok(None) };
+        if let Some(profile) = grant.known.get(name) {
+            return Ok(Some(profile.clone()));
+        }
+        let meant = nearest(name, grant.known.keys().map(String::as_str));
+        Err(Refused {
+            code: "profile_unusable",
+            message: format!("unknown profile `{name}`{}", did_you_mean(meant.as_deref())),
+            remedy: None,
+        })
+    }
+
+    /// Binds this process to the launcher that made it. Again after each time that it opened something with the caller's
+    /// credentials: changing those clears the parent-death signal.
+    pub fn hold_on(&self) -> Result<(), Failed> {
+        let Mandate::Granted(grant) = self else { return Ok(()) };
+        let failed = Failed::at("hold_on");
+        process::set_parent_death_signal(Signal::SIGKILL).map_err(&failed)?;
+        // It may have died just before.
+        if getppid() == grant.launcher { Ok(()) } else { Err(failed(Errno::ESRCH)) }
+    }
+
+    /// Refuses a profile that is not granted.
+    pub fn admit(&self, profile: &str) -> Result<(), Refused> {
+        match self {
+            Mandate::Own => Ok(()),
+            Mandate::Granted(grant) if grant.profiles.include(profile) => Ok(()),
+            Mandate::Granted(grant) => Err(Refused {
+                code: "profile_not_granted",
+                message: format!("profile `{profile}` is not granted to user `{}`", grant.caller.name),
+                remedy: Some("ask for one that is, or have the operator add it to the caller's `profiles`".into()),
+            }),
+        }
+    }
+
+    /// Refuses a tier in which we could not become somebody else: without our own namespaces a command has the uid that we
+    /// have, and a user namespace of ours maps nobody but us.
+    pub fn admit_tier(&self, tier: Tier, caller: Ids, own: Ids) -> Result<(), Refused> {
+        match self {
+            Mandate::Granted(grant) if tier != Tier::Root && caller != own => Err(Refused {
+                code: "tier_not_for_others",
+                message: format!("in tier `{}` nothing can be run for user `{}`", tier.word(), grant.caller.name),
+                remedy: Some("start the service as root on the host itself, or as that user".into()),
+            }),
+            Mandate::Own | Mandate::Granted(_) => Ok(()),
+        }
+    }
+}
