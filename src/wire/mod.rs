@@ -1,5 +1,11 @@
-//! What processes say to each other.
+//! What processes say to each other: ours by [`privsep`], clients and a service by [`rpc`].
 //!
 //! Owns message types and their limits. Pure: `sys` moves the bytes, `jail` and `supervise` act on them.
 
+pub mod fault;
+pub mod frame;
 pub mod privsep;
+pub mod reply;
+pub mod request;
+pub mod rpc;
+pub mod text;

@@ -1,0 +1,144 @@
+//! What a service answers: results, errors and notifications, as one line each.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::fault::Fault;
+use super::rpc::Id;
+use super::text::encode;
+
+/// The version of the protocol. Members are added under the same number.
+pub const PROTOCOL: u32 = 1;
+
+/// Answer of `ping`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Pong {
+    /// Version of clawjail.
+    pub version: String,
+    /// Version of the protocol.
+    pub protocol: u32,
+    /// Who the caller is.
+    pub user: String,
+    /// Their user id.
+    pub uid: u32,
+    /// `admin`, `operator`, `viewer` or `guest`.
+    pub role: String,
+    /// The profiles that are granted to them; `*` is any.
+    pub profiles: Vec<String>,
+    /// The one that is taken when none is named.
+    pub default: Option<String>,
+}
+
+/// Answer of `run`, once the command is about to run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Running {
+    /// Names the run, and afterwards its verdict.
+    pub run: String,
+    /// The profile.
+    pub profile: String,
+    /// The tier.
+    pub tier: String,
+    /// Digest of the plan.
+    pub plan: String,
+    /// Where the command starts, inside.
+    pub cwd: String,
+    /// Of stdin, stdout and stderr, those that the client has to relay. All false unless it sent six descriptors.
+    pub relayed: [bool; 3],
+    /// Most bytes of output; the rest is thrown away.
+    pub output_limit: Option<u64>,
+    /// Most milliseconds that it may take.
+    pub wall_ms: Option<u64>,
+}
+
+/// One run of `ps`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Listed {
+    /// Its id.
+    pub run: String,
+    /// The jail it runs in, if it is one that stays open.
+    pub jail: Option<String>,
+    /// Whose it is.
+    pub uid: u32,
+    /// For which agent.
+    pub agent: Option<String>,
+    /// Its profile.
+    pub profile: String,
+    /// The command.
+    pub argv: Vec<String>,
+    /// When it was asked for, RFC 3339.
+    pub time: String,
+    /// `waiting`, `running` or `ended`.
+    pub state: String,
+}
+
+/// Which stream bytes came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    /// stdout.
+    Stdout,
+    /// stderr.
+    Stderr,
+    /// The command's terminal.
+    Terminal,
+}
+
+#[derive(Serialize)]
+struct Success<'a, T> {
+    jsonrpc: &'static str,
+    id: &'a Id,
+    result: &'a T,
+}
+
+#[derive(Serialize)]
+struct Failure<'a> {
+    jsonrpc: &'static str,
+    id: Option<&'a Id>,
+    error: &'a Fault,
+}
+
+#[derive(Serialize)]
+struct Notification<'a, T> {
+    jsonrpc: &'static str,
+    method: &'static str,
+    params: &'a T,
+}
+
+#[derive(Serialize)]
+struct Output<'a> {
+    run: &'a str,
+    stream: Stream,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base64: Option<String>,
+}
+
+/// The line of a result.
+pub fn result<T: Serialize>(id: &Id, result: &T) -> Vec<u8> {
+    line(&Success { jsonrpc: "2.0", id, result })
+}
+
+/// The line of an error.
+pub fn error(id: Option<&Id>, error: &Fault) -> Vec<u8> {
+    line(&Failure { jsonrpc: "2.0", id, error })
+}
+
+/// The line of a notification.
+pub fn notification<T: Serialize>(method: &'static str, params: &T) -> Vec<u8> {
+    line(&Notification { jsonrpc: "2.0", method, params })
+}
+
+/// The line that carries output: as text where it is text.
+pub fn output(run: &str, stream: Stream, bytes: &[u8]) -> Vec<u8> {
+    let text = std::str::from_utf8(bytes).ok();
+    let base64 = text.is_none().then(|| encode(bytes));
+    notification("run.output", &Output { run, stream, data: text, base64 })
+}
+
+#[expect(clippy::expect_used, reason = "names for keys, numbers and text: serde_json refuses none of it")]
+fn line<T: Serialize>(message: &T) -> Vec<u8> {
+    let mut line = serde_json::to_vec(message).expect("our messages hold nothing that JSON cannot");
+    line.push(b'\n');
+    line
+}

@@ -1,0 +1,151 @@
+//! What a client can ask for: one type a method. `docs/protocol.md` tells it with examples.
+//!
+//! Owns names and types. What is asked is judged elsewhere; here it is only well-formed or not.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::text::Text;
+
+/// No parameters.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+/// `run`: start a command in a jail of its own, or in one that is open.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// The command and its arguments.
+    pub argv: Vec<Text>,
+    /// The profile; the caller's or the agent's default if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// The agent that it is for: names a profile and a workspace in the service's configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// What the client calls the session it is part of; only recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// The jail to run in; a new one that ends with the run if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jail: Option<String>,
+    /// The directory on the host that the command works in. Not with `jail`, which has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<Text>,
+    /// Where it starts: a directory of the host in the workspace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<Text>,
+    /// Environment variables to set.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, Text>,
+    /// The client's own environment, from which only what the profile or `pass` names is taken.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inherit: BTreeMap<String, Text>,
+    /// Names to take from `inherit` beyond those of the profile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pass: Vec<String>,
+    /// A terminal of the command's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tty: Option<Tty>,
+    /// Where its input comes from.
+    #[serde(default)]
+    pub stdin: Stdin,
+    /// How many descriptors came along: none; or stdin, stdout and stderr; or those three and, behind them, the command's ends
+    /// of three pipes that the client relays itself where the first three cannot be handed over.
+    #[serde(default)]
+    pub descriptors: usize,
+    /// End the run after so many milliseconds; this can only shorten the profile's limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// Take this tier instead of the best there is: `root`, `user` or `bare`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<String>,
+    /// Go on when the client disconnects; `run.attach` shows the output kept.
+    #[serde(default)]
+    pub detach: bool,
+}
+
+/// A terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tty {
+    /// Lines.
+    pub rows: u16,
+    /// Characters a line.
+    pub columns: u16,
+    /// Whether stderr goes there too.
+    #[serde(default = "yes")]
+    pub stderr: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Where input comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Stdin {
+    /// There is none.
+    #[default]
+    None,
+    /// `run.stdin` sends it.
+    Pipe,
+}
+
+/// `run.stdin`: more input, and perhaps its end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunStdin {
+    /// Which run.
+    pub run: String,
+    /// The bytes.
+    #[serde(default)]
+    pub data: Text,
+    /// Whether that was all.
+    #[serde(default)]
+    pub close: bool,
+}
+
+/// `run.signal`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunSignal {
+    /// Which run.
+    pub run: String,
+    /// `TERM`, `SIGTERM` or 15. `KILL` ends the run with everything that it started.
+    pub signal: SignalName,
+}
+
+/// A signal, by name or by number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum SignalName {
+    /// By number.
+    Number(i32),
+    /// By name, with or without `SIG`.
+    Name(String),
+}
+
+/// `run.resize`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunResize {
+    /// Which run.
+    pub run: String,
+    /// Lines.
+    pub rows: u16,
+    /// Characters a line.
+    pub columns: u16,
+}
+
+/// `run.attach`: its output so far, as far as it was kept, and from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunAttach {
+    /// Which run.
+    pub run: String,
+}
