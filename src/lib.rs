@@ -78,6 +78,7 @@
 
 pub mod cli;
 pub mod confine;
+pub mod daemon;
 pub mod host;
 pub mod jail;
 pub mod ledger;

@@ -13,6 +13,7 @@ pub mod log;
 pub mod profile;
 pub mod report;
 pub mod run;
+pub mod serve;
 pub mod shell;
 pub mod verdict;
 
@@ -35,6 +36,8 @@ pub struct Cli {
 pub enum Command {
     /// Run a command in a jail of its own.
     Run(run::Run),
+    /// Serve callers on a socket, until told to stop.
+    Serve(serve::Serve),
     /// Look at profiles: what a command may do.
     Profile(profile::Profile),
     /// Try every mechanism for real: what works here, what does not, and what to do about it.
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: Cli, launcher: Option<std::io::Result<Launcher>>) -> ExitCode {
     match cli.command {
         Command::Run(run) => run::run(&run, launcher),
+        Command::Serve(serve) => serve::run(&serve),
         Command::Profile(profile) => profile::run(&profile),
         Command::Doctor(doctor) => doctor::run(&doctor),
         Command::Verdict(verdict) => verdict::run(&verdict),

@@ -26,17 +26,7 @@ type Flags = BitFlags<AccessFs>;
 /// Confines this process and all it makes to the plan's rules, handling every right of the plan's ABI.
 pub fn restrict(plan: &Plan) -> Result<(), Failed> {
     let abi = abi(&plan.landlock);
-    let mut ruleset = Ruleset::default()
-        .set_compatibility(CompatLevel::HardRequirement)
-        .handle_access(AccessFs::from_all(abi))
-        .map_err(|error| failed("handle", &error))?;
-    if abi >= ABI::V4 && plan.landlock.deny_tcp {
-        ruleset = ruleset.handle_access(AccessNet::from_all(abi)).map_err(|error| failed("handle", &error))?;
-    }
-    if abi >= ABI::V6 {
-        ruleset = ruleset.scope(Scope::from_all(abi)).map_err(|error| failed("scope", &error))?;
-    }
-    let mut created = ruleset.create().map_err(|error| failed("create", &error))?;
+    let mut created = begin(&plan.landlock)?;
     // Where init makes names for its runs it needs the whole tree, and the runs' second domain has the exceptions.
     let around = if plan.naming == Naming::Direct { located(plan)? } else { Vec::new() };
     for (path, rights) in grants(&real_rules(plan), &around) {
@@ -47,6 +37,32 @@ pub fn restrict(plan: &Plan) -> Result<(), Failed> {
         created = add(created, Path::new("/proc"), flags(Rights::READ, abi), abi)?;
     }
     enforce(created)
+}
+
+/// Confines a process of our own that is no jail's to `rules`, and nothing outside of them.
+pub fn restrict_ours(rules: &Landlock) -> Result<(), Failed> {
+    let abi = abi(rules);
+    let mut created = begin(rules)?;
+    for (path, rights) in &rules.rules {
+        created = add(created, path, flags(*rights, abi), abi)?;
+    }
+    enforce(created)
+}
+
+/// A ruleset that handles every right of the ABI, without a rule yet.
+fn begin(landlock: &Landlock) -> Result<RulesetCreated, Failed> {
+    let abi = abi(landlock);
+    let mut ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessFs::from_all(abi))
+        .map_err(|error| failed("handle", &error))?;
+    if abi >= ABI::V4 && landlock.deny_tcp {
+        ruleset = ruleset.handle_access(AccessNet::from_all(abi)).map_err(|error| failed("handle", &error))?;
+    }
+    if abi >= ABI::V6 {
+        ruleset = ruleset.scope(Scope::from_all(abi)).map_err(|error| failed("scope", &error))?;
+    }
+    ruleset.create().map_err(|error| failed("create", &error))
 }
 
 /// The plan's rules; where they speak about the host's own tree, links in what the profile wrote are resolved first.

@@ -47,7 +47,7 @@ macro_rules! embedded {
 const PATHS: &[(&str, &str)] = embedded!(
     "paths": "agent-memory", "editor-config", "programs", "secrets", "shell-startup", "system", "tls-roots", "toolchains", "vcs-hooks",
 );
-const SYSCALLS: &[(&str, &str)] = embedded!("syscalls": "bare", "bare-direct", "broker", "broker-bare", "broker-git", "brokered", "default", "direct", "loopback", "namespaced", "unix");
+const SYSCALLS: &[(&str, &str)] = embedded!("syscalls": "bare", "bare-direct", "broker", "broker-bare", "broker-git", "brokered", "default", "direct", "loopback", "namespaced", "supervisor", "unix");
 
 /// Where sets stand beside the built-in ones.
 pub trait Shelf {

@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
+use serde::de::DeserializeOwned;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -136,9 +137,10 @@ fn follow_size(master: BorrowedFd<'_>) {
     }
 }
 
-async fn hear(launcher: &AsyncFd<Rc<Channel>>) -> std::io::Result<Option<(FromLauncher, Vec<OwnedFd>)>> {
+/// The next message, with its descriptors; none when the other end is gone.
+pub async fn hear<T: DeserializeOwned>(channel: &AsyncFd<Rc<Channel>>) -> std::io::Result<Option<(T, Vec<OwnedFd>)>> {
     loop {
-        let mut ready = launcher.ready(Interest::READABLE).await?;
+        let mut ready = channel.ready(Interest::READABLE).await?;
         match ready.get_inner().receive() {
             Ok(Arrived::Message(message, descriptors)) => return Ok(Some((message, descriptors))),
             Ok(Arrived::Gone) => return Ok(None),
@@ -148,7 +150,8 @@ async fn hear(launcher: &AsyncFd<Rc<Channel>>) -> std::io::Result<Option<(FromLa
     }
 }
 
-fn not_started(message: FromLauncher) -> Seen {
+/// What a first word that is not `Started` means.
+pub fn not_started(message: FromLauncher) -> Seen {
     match message {
         FromLauncher::Refused { code, message, remedy } => {
             Seen::Refused(Reason { code: format!("refused.{code}"), message, remedy })
@@ -159,7 +162,7 @@ fn not_started(message: FromLauncher) -> Seen {
 }
 
 /// A step that did not work while the command ran: something was executed, and it is over.
-fn cut_short(failure: &Failure) -> Reason {
+pub fn cut_short(failure: &Failure) -> Reason {
     let message = format!("the run was ended at {}", what_failed(failure));
     Reason { message, ..reason(failure) }
 }
@@ -175,7 +178,8 @@ pub fn what_failed(failure: &Failure) -> String {
     format!("step `{}`{on}: {}", failure.step, Errno::from_raw(failure.errno).desc())
 }
 
-fn launcher_gone(started: Option<Box<Started>>) -> Seen {
+/// The channel was closed without a last word.
+pub fn launcher_gone(started: Option<Box<Started>>) -> Seen {
     let message = "the launcher ended unexpectedly; the jail died with it".to_owned();
     Seen::Failed(Reason { code: "failed.launcher".into(), message, remedy: None }, started)
 }

@@ -1,0 +1,258 @@
+//! The guard: the first process of a service, which starts the other two and starts them again when one was killed.
+//!
+//! It handles nothing that anybody sends, keeps the listening socket so that nobody is turned away meanwhile, and clears up
+//! after those that were killed: whatever they leave becomes its child.
+//!
+//! ```text
+//!   starting --> serving --SIGTERM--> stopping: the supervisor ends its runs, everything else follows
+//!      ^            '--one of the two is gone--> clearing up: kill, reap, remove --'
+//!      '---------------------------------- after a pause -----------------------'
+//! ```
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::{Pid, getpid};
+
+use super::config::{self, Config, ConfigError, Known};
+use super::launcher::{self, Launcher};
+use super::notify::Notify;
+use super::{socket, supervisor};
+use crate::confine::{Failed, Ids};
+use crate::jail::channel::Channel;
+use crate::jail::{accounts, descendants, remains};
+use crate::sys::process::{self, Fork};
+
+/// How long the supervisor may take to end its runs.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A pair that lives this long was sound, and the next pause is the shortest again.
+const SOUND: Duration = Duration::from_secs(10);
+/// The first pause before starting again, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// Why there is no service.
+#[derive(Debug)]
+pub enum NoService {
+    /// The configuration cannot be used.
+    Config(ConfigError),
+    /// The socket cannot be made.
+    Socket(PathBuf, std::io::Error),
+    /// A step of ours did not work.
+    Failed(Failed),
+}
+
+impl From<Failed> for NoService {
+    fn from(failed: Failed) -> NoService {
+        NoService::Failed(failed)
+    }
+}
+
+/// What stays when launcher and supervisor do not.
+struct Guard {
+    path: PathBuf,
+    own: Ids,
+    listener: OwnedFd,
+    notify: Notify,
+    signals: SignalFd,
+    // The last one that could be used.
+    config: Config,
+    known: Rc<Known>,
+}
+
+/// The two that serve.
+struct Pair {
+    launcher: Pid,
+    supervisor: Pid,
+}
+
+/// How a pair came to its end.
+#[derive(PartialEq, Eq)]
+enum Outcome {
+    Asked,
+    Died,
+}
+
+/// Serves until it is told to stop. `socket` wins over the configuration's.
+pub fn serve(path: &Path, named: bool, socket: Option<&Path>) -> Result<(), NoService> {
+    let own = accounts::own_ids();
+    let (mut config, known) = config::read(path, named, own).map_err(NoService::Config)?;
+    if let Some(socket) = socket {
+        config.socket = socket.to_owned();
+    }
+    let listener = socket::listen(&config).map_err(|error| NoService::Socket(config.socket.clone(), error))?;
+    let failed = Failed::at("guard");
+    process::set_name(c"clawjail-guard").map_err(&failed)?;
+    process::become_subreaper().map_err(&failed)?;
+    // An earlier service may have been killed with its guard.
+    remains::sweep();
+    let signals = signals().map_err(&failed)?;
+    let guard = Guard {
+        path: path.to_owned(),
+        own,
+        listener,
+        notify: Notify::connect(),
+        signals,
+        config,
+        known: Rc::new(known),
+    };
+    guard.keep_up()
+}
+
+fn watched_signals() -> SigSet {
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD].into_iter().collect()
+}
+
+fn signals() -> Result<SignalFd, Errno> {
+    let set = watched_signals();
+    set.thread_block()?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+}
+
+impl Guard {
+    fn keep_up(mut self) -> Result<(), NoService> {
+        let mut pause = PAUSES.0;
+        loop {
+            let began = Instant::now();
+            let pair = self.start()?;
+            let outcome = self.watch(&pair)?;
+            self.clear_up(&pair);
+            if outcome == Outcome::Asked {
+                return Ok(());
+            }
+            pause = if began.elapsed() > SOUND { PAUSES.0 } else { (pause * 2).min(PAUSES.1) };
+            if self.rest(pause)? == Outcome::Asked {
+                return Ok(());
+            }
+            self.read_again();
+        }
+    }
+
+    fn start(&self) -> Result<Pair, Failed> {
+        let failed = Failed::at("start_pair");
+        let guard = getpid();
+        let (to_launcher, to_supervisor) = Channel::pair().map_err(&failed)?;
+        let launcher = match process::fork_into(0, None).map_err(&failed)? {
+            Fork::Child => {
+                drop(to_launcher);
+                self.become_launcher(to_supervisor, guard)
+            }
+            Fork::Parent(pid) => pid,
+        };
+        drop(to_supervisor);
+        match process::fork_into(0, None) {
+            Ok(Fork::Child) => supervisor::serve(to_launcher, self.config.clone(), self.own, &self.notify, guard),
+            Ok(Fork::Parent(supervisor)) => Ok(Pair { launcher, supervisor }),
+            // Its channel is gone with us, and so the launcher ends.
+            Err(errno) => Err(failed(errno)),
+        }
+    }
+
+    fn become_launcher(&self, supervisor: Channel, guard: Pid) -> ! {
+        let bound = process::set_parent_death_signal(Signal::SIGKILL).is_ok()
+            && nix::unistd::getppid() == guard
+            && SigSet::empty().thread_set_mask().is_ok();
+        let listener = self.listener.try_clone();
+        let (true, Ok(listener)) = (bound, listener) else { process::leave(1) };
+        launcher::serve(Launcher {
+            supervisor,
+            listener,
+            own: self.own,
+            path: self.path.clone(),
+            config: self.config.clone(),
+            known: self.known.clone(),
+            connections: Default::default(),
+            keepers: Default::default(),
+            next: 1,
+        })
+    }
+
+    /// Passes on what it is told until one of the pair is gone or it is to stop.
+    fn watch(&self, pair: &Pair) -> Result<Outcome, Failed> {
+        loop {
+            match self.next_signal(None)? {
+                Some(Signal::SIGHUP) => drop(kill(pair.supervisor, Signal::SIGHUP)),
+                Some(Signal::SIGCHLD) if self.one_is_gone(pair) => return Ok(Outcome::Died),
+                Some(Signal::SIGCHLD) => {}
+                Some(_) => {
+                    self.notify.tell("STOPPING=1");
+                    self.stop(pair)?;
+                    return Ok(Outcome::Asked);
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Reaps, and says whether the launcher or the supervisor was among them.
+    fn one_is_gone(&self, pair: &Pair) -> bool {
+        let mut gone = false;
+        while let Ok(Some(ended)) = process::reap(None) {
+            gone |= ended.pid == pair.launcher || ended.pid == pair.supervisor;
+        }
+        gone
+    }
+
+    fn stop(&self, pair: &Pair) -> Result<(), Failed> {
+        let until = Instant::now() + PATIENCE;
+        let _ = kill(pair.supervisor, Signal::SIGTERM);
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            let told = self.next_signal(Some(left))?;
+            if told == Some(Signal::SIGCHLD) && self.one_is_gone(pair) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing of the pair stays: no process, no group, no private place.
+    fn clear_up(&self, pair: &Pair) {
+        for pid in [pair.supervisor, pair.launcher] {
+            // Gone already, or gone now.
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+        // A failure leaves something to the next sweep.
+        let _ = descendants::end_all();
+        remains::sweep();
+    }
+
+    fn rest(&self, pause: Duration) -> Result<Outcome, Failed> {
+        let until = Instant::now() + pause;
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            match self.next_signal(Some(left))? {
+                Some(Signal::SIGTERM | Signal::SIGINT) => return Ok(Outcome::Asked),
+                _ => continue,
+            }
+        }
+        Ok(Outcome::Died)
+    }
+
+    /// A configuration that was broken meanwhile must not keep the service down: then the last one counts.
+    fn read_again(&mut self) {
+        if let Ok((read, known)) = config::read(&self.path, true, self.own) {
+            let (socket, becomes) = (self.config.socket.clone(), self.config.becomes);
+            self.config = Config { socket, becomes, ..read };
+            self.known = Rc::new(known);
+        }
+    }
+
+    /// The next signal; none when `left` has passed.
+    fn next_signal(&self, left: Option<Duration>) -> Result<Option<Signal>, Failed> {
+        let failed = Failed::at("next_signal");
+        let timeout = left.map_or(PollTimeout::NONE, |left| {
+            PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+        });
+        match poll(&mut [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
+        let read = self.signals.read_signal().map_err(&failed)?;
+        let number = read.and_then(|read| i32::try_from(read.ssi_signo).ok());
+        Ok(number.and_then(|number| Signal::try_from(number).ok()))
+    }
+}

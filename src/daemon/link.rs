@@ -1,0 +1,41 @@
+//! The supervisor's end of the channel to the launcher.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use nix::errno::Errno;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::privsep::{Answer, Ask};
+use crate::jail::channel::Channel;
+use crate::supervise::watch;
+use crate::sys::readiness;
+
+/// The channel in the event loop.
+pub struct Link {
+    channel: AsyncFd<Rc<Channel>>,
+}
+
+impl Link {
+    /// Speaks over `channel`, which must not wait.
+    pub fn new(channel: Channel) -> std::io::Result<Link> {
+        Ok(Link { channel: readiness::watch(Rc::new(channel))? })
+    }
+
+    /// Asks, once there is room for it. A message is one datagram, so those of two tasks do not mix.
+    pub async fn ask(&self, ask: &Ask, descriptors: &[BorrowedFd<'_>]) -> std::io::Result<()> {
+        loop {
+            let mut ready = self.channel.ready(Interest::WRITABLE).await?;
+            match self.channel.get_ref().send(ask, descriptors) {
+                Err(Errno::EAGAIN) => ready.clear_ready(),
+                sent => return Ok(sent?),
+            }
+        }
+    }
+
+    /// The next answer; none when the launcher is gone.
+    pub async fn hear(&self) -> std::io::Result<Option<(Answer, Vec<OwnedFd>)>> {
+        watch::hear(&self.channel).await
+    }
+}

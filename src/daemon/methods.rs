@@ -1,0 +1,149 @@
+//! The table of methods: what each does, and for whom.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use super::config::{Role, Standing};
+use super::connection::Client;
+use super::running;
+use crate::jail::mandate::Profiles;
+use crate::wire::fault::{Fault, number};
+use crate::wire::reply::{PROTOCOL, Pong};
+use crate::wire::request::{RunAttach, RunResize, RunSignal, RunStdin, SignalName};
+use crate::wire::rpc::{Id, Request};
+
+/// How many descriptors a request takes.
+pub fn descriptors(request: &Request) -> usize {
+    match request {
+        Request::Run(run) => run.descriptors,
+        _ => 0,
+    }
+}
+
+/// Answers one request.
+pub async fn answer(client: &Rc<Client>, id: Id, request: Request, descriptors: Vec<OwnedFd>) {
+    let answered = match request {
+        Request::Run(run) => return running::run(client, id, *run, descriptors).await,
+        Request::Ping(_) => Ok(json!(ping(client))),
+        Request::RunStdin(input) => stdin(client, *input).await,
+        Request::RunSignal(signal) => send_signal(client, &signal),
+        Request::RunResize(size) => resize(client, &size),
+        Request::RunAttach(attach) => return attach_to(client, &id, &attach).await,
+        Request::Ps(_) => ps(client),
+        Request::Reload(_) => reload(client).await,
+    };
+    // A client that is gone wants no answer.
+    drop(match answered {
+        Ok(result) => client.answer(&id, &result).await,
+        Err(fault) => client.fault(Some(&id), &fault).await,
+    });
+}
+
+fn standing(client: &Client) -> Result<Standing, Fault> {
+    let none = || Fault::refused("not_granted", format!("user `{}` may do nothing here", client.peer.name));
+    client.standing().ok_or_else(none)
+}
+
+/// Refuses those whose role is less than `least`.
+fn at_least(client: &Client, least: Role) -> Result<Standing, Fault> {
+    let standing = standing(client)?;
+    if standing.role >= least {
+        return Ok(standing);
+    }
+    let message = format!("this takes the role `{}`, yours is `{}`", least.word(), standing.role.word());
+    Err(Fault::refused("role", message))
+}
+
+/// Whose runs a client may see: their own, and all of them with the role for it.
+fn may_see(client: &Client) -> Result<impl Fn(u32) -> bool + use<>, Fault> {
+    let (own, all) = (client.peer.uid, standing(client)?.role == Role::Admin);
+    Ok(move |uid| all || uid == own)
+}
+
+fn ping(client: &Client) -> Pong {
+    let standing = client.standing();
+    let (role, profiles, default) = match standing {
+        None => ("none", Profiles::Only(Default::default()), None),
+        Some(standing) => (standing.role.word(), standing.profiles, standing.default),
+    };
+    Pong {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        protocol: PROTOCOL,
+        user: client.peer.name.clone(),
+        uid: client.peer.uid,
+        role: role.to_owned(),
+        profiles: match profiles {
+            Profiles::Any => vec!["*".to_owned()],
+            Profiles::Only(names) => names.into_iter().collect(),
+        },
+        default,
+    }
+}
+
+async fn stdin(client: &Client, input: RunStdin) -> Result<serde_json::Value, Fault> {
+    let entry = client.service.runs.find(&input.run, may_see(client)?)?;
+    let mut open = entry.input.lock().await;
+    let Some(to) = open.as_ref() else {
+        return Err(Fault::refused("no_input", "the run takes no input, or no more of it"));
+    };
+    if to.write(&input.data.0).await.is_err() {
+        *open = None;
+        return Err(Fault::refused("no_input", "the command has closed its input"));
+    }
+    if let Some(to) = open.take_if(|_| input.close) {
+        to.close().await;
+    }
+    Ok(json!({ "written": input.data.0.len() }))
+}
+
+fn send_signal(client: &Client, asked: &RunSignal) -> Result<serde_json::Value, Fault> {
+    let entry = client.service.runs.find(&asked.run, may_see(client)?)?;
+    entry.signal(signal_number(&asked.signal)?)?;
+    Ok(json!({}))
+}
+
+fn signal_number(name: &SignalName) -> Result<i32, Fault> {
+    let unknown = || Fault::invalid(number::PARAMETERS, "parameters", "`signal` is none that can be sent");
+    let signal = match name {
+        SignalName::Number(number) => Signal::try_from(*number).ok(),
+        SignalName::Name(name) => {
+            let bare = name.strip_prefix("SIG").unwrap_or(name);
+            format!("SIG{bare}").parse().ok()
+        }
+    };
+    signal.map(|signal: Signal| signal as i32).ok_or_else(unknown)
+}
+
+fn resize(client: &Client, size: &RunResize) -> Result<serde_json::Value, Fault> {
+    let entry = client.service.runs.find(&size.run, may_see(client)?)?;
+    entry.resize(size.rows, size.columns)?;
+    Ok(json!({}))
+}
+
+async fn attach_to(client: &Client, id: &Id, asked: &RunAttach) {
+    let found = may_see(client).and_then(|may_see| client.service.runs.find(&asked.run, may_see));
+    match found {
+        Ok(entry) => {
+            if client.answer(id, &entry.listed()).await.is_ok() {
+                entry.attach(&client.outbox).await;
+            }
+        }
+        Err(fault) => drop(client.fault(Some(id), &fault).await),
+    }
+}
+
+fn ps(client: &Client) -> Result<serde_json::Value, Fault> {
+    let may_see = may_see(client)?;
+    let runs = client.service.runs.all();
+    let listed = runs.iter().filter(|entry| may_see(entry.label.uid) && !entry.is_over()).map(|entry| entry.listed());
+    Ok(json!({ "runs": listed.collect::<Vec<_>>() }))
+}
+
+async fn reload(client: &Client) -> Result<serde_json::Value, Fault> {
+    at_least(client, Role::Admin)?;
+    client.service.reload().await?;
+    Ok(json!({}))
+}

@@ -1,0 +1,313 @@
+//! One run, from a request to its verdict. This is where a newcomer starts reading.
+//!
+//! ```text
+//!   asked --refused--> verdict
+//!     '--admitted--> launching --Refused | Failed--> verdict
+//!                       '--Started--> answered, running --Ended, client gone, killed--> verdict
+//! ```
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use nix::errno::Errno;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::connection::Client;
+use super::order::{self, Ends, Order};
+use super::privsep::Ask;
+use super::runs::Entry;
+use super::streams::{Input, Loose, Pump, Sink, Tally, Target};
+use crate::jail::channel::Channel;
+use crate::supervise::watch;
+use crate::sys::readiness;
+use crate::verdict::{Asked, Caller, Output, Reason, Seen, Verdict};
+use crate::wire::fault::Fault;
+use crate::wire::privsep::{Cause, FromLauncher, Started, ToLauncher};
+use crate::wire::reply::{self, Running, Stream};
+use crate::wire::request::{Run, Stdin};
+use crate::wire::rpc::Id;
+
+/// A run that is over before its command began, or one that was answered and goes on.
+enum Began {
+    Not(Seen),
+    Running(Box<Under>),
+}
+
+/// A run under way.
+struct Under {
+    keeper: AsyncFd<Rc<Channel>>,
+    started: Box<Started>,
+    pumps: Vec<JoinHandle<()>>,
+    tally: Rc<Tally>,
+    observed: bool,
+}
+
+/// What the client is told at the end.
+#[derive(Serialize)]
+struct Ended<'a> {
+    run: &'a str,
+    verdict: &'a Verdict,
+    // Bytes of output that were not kept for those who attach.
+    lost: u64,
+}
+
+/// Starts a run and answers; the rest of it goes on by itself.
+pub async fn run(client: &Rc<Client>, id: Id, asked: Run, descriptors: Vec<OwnedFd>) {
+    let order = match order::understand(client, asked, descriptors) {
+        Ok(order) => order,
+        Err(fault) => return drop(client.fault(Some(&id), &fault).await),
+    };
+    let kept = client.service.config().limits.output_kept;
+    let (entry, signals) = Entry::new(order.label.clone(), kept);
+    let record = Asked {
+        id: order.label.id.clone(),
+        time: order.label.time.clone(),
+        caller: Caller { uid: client.peer.uid, gid: client.peer.gid },
+        agent: order.label.agent.clone(),
+        session: order.session.clone(),
+        profile: order.label.profile.clone(),
+        argv: order.argv.clone(),
+    };
+    client.service.runs.enter(&entry);
+    let config = client.service.config();
+    let permit = tokio::select! {
+        admitted = client.service.admission.admit(client.peer.uid, &config.limits) => admitted,
+        () = given_up(client, &entry, order.detach) => Err(Fault::refused("given_up", "given up before it began")),
+    };
+    let permit = match permit {
+        Ok(permit) => permit,
+        Err(fault) => {
+            let retry = fault.data.retry_after_ms;
+            let reason = Reason { code: fault.data.code, message: fault.message, remedy: fault.data.remedy };
+            return not_begun(client, &id, &entry, record, &Seen::Refused(reason), retry).await;
+        }
+    };
+    let detach = order.detach;
+    match begin(client, &id, &entry, order).await {
+        Began::Not(seen) => not_begun(client, &id, &entry, record, &seen, None).await,
+        Began::Running(under) => {
+            client.runs.set(client.runs.get() + 1);
+            let client = client.clone();
+            tokio::task::spawn_local(async move {
+                finish(&client, &entry, record, *under, signals, detach).await;
+                drop(permit);
+                client.runs.set(client.runs.get().saturating_sub(1));
+            });
+        }
+    }
+}
+
+/// Waits until nobody wants the run any more.
+async fn given_up(client: &Client, entry: &Entry, detach: bool) {
+    if detach {
+        return entry.ending().await;
+    }
+    tokio::select! {
+        () = entry.ending() => {}
+        () = client.gone() => {}
+    }
+}
+
+/// Nothing was executed: that is a verdict too, and the answer.
+async fn not_begun(client: &Client, id: &Id, entry: &Entry, asked: Asked, seen: &Seen, retry: Option<u64>) {
+    let verdict = Verdict::new(asked, seen, Output::default());
+    let mut fault = match seen {
+        Seen::Refused(reason) | Seen::Failed(reason, _) => Fault::of_reason(reason),
+        Seen::Run { .. } => Fault::refused("not_executed", "the command cannot be executed"),
+    };
+    fault.data.retry_after_ms = retry;
+    fault.data.verdict = raw(&verdict);
+    settle(client, entry, &verdict);
+    let _ = client.fault(Some(id), &fault).await;
+}
+
+fn raw(verdict: &Verdict) -> Option<Box<RawValue>> {
+    to_raw_value(verdict).ok()
+}
+
+/// The record is written, and whoever attached is told.
+fn settle(client: &Client, entry: &Entry, verdict: &Verdict) -> Vec<u8> {
+    let ended = Ended { run: &entry.label.id, verdict, lost: entry.lost() };
+    let line = reply::notification("run.ended", &ended);
+    entry.over(line.clone());
+    client.service.runs.retire(entry);
+    line
+}
+
+/// Has a keeper made and asks it, until the command is about to run.
+async fn begin(client: &Client, id: &Id, entry: &Rc<Entry>, order: Order) -> Began {
+    let failed = |error: &std::io::Error| {
+        let message = format!("cannot supervise the run: {error}");
+        Began::Not(Seen::Failed(Reason { code: "failed.supervise".into(), message, remedy: None }, None))
+    };
+    let detach = order.detach;
+    let (keeper, ends) = match ask(client, order).await {
+        Ok(asked) => asked,
+        Err(error) => return failed(&error),
+    };
+    let first = tokio::select! {
+        first = watch::hear(&keeper) => first,
+        () = given_up(client, entry, detach) => {
+            // It hears of it as soon as it listens, and says how it ended.
+            let _ = keeper.get_ref().send(&ToLauncher::Kill(Cause::Killed), &[]);
+            watch::hear(&keeper).await
+        }
+    };
+    let (started, master) = match first {
+        Ok(Some((FromLauncher::Started(started), mut descriptors))) => (started, descriptors.pop()),
+        Ok(Some((other, _))) => return Began::Not(watch::not_started(other)),
+        Ok(None) | Err(_) => return Began::Not(watch::launcher_gone(None)),
+    };
+    match answer(client, id, entry, keeper, started, master, ends).await {
+        Ok(under) => Began::Running(Box::new(under)),
+        Err(error) => failed(&error),
+    }
+}
+
+async fn ask(client: &Client, order: Order) -> std::io::Result<(AsyncFd<Rc<Channel>>, Ends)> {
+    let (ours, keepers) = Channel::pair()?;
+    let (given, ends) = order.wiring.connect(&client.service.null)?;
+    client.service.link.ask(&Ask::Keep(client.number), &[keepers.as_fd()]).await?;
+    drop(keepers);
+    let given_as: Vec<_> = given.iter().map(AsFd::as_fd).collect();
+    // The channel is new and empty, so this does not wait.
+    ours.send(&ToLauncher::Run(Box::new(order.request)), &given_as)?;
+    ours.never_wait()?;
+    Ok((readiness::watch(Rc::new(ours))?, ends))
+}
+
+/// Answers the client, and connects the streams.
+async fn answer(
+    client: &Client,
+    id: &Id,
+    entry: &Rc<Entry>,
+    keeper: AsyncFd<Rc<Channel>>,
+    started: Box<Started>,
+    master: Option<OwnedFd>,
+    ends: Ends,
+) -> std::io::Result<Under> {
+    let relays = matches!(ends, Ends::None);
+    let running = Running {
+        run: entry.label.id.clone(),
+        profile: started.profile.clone(),
+        tier: started.tier.word().to_owned(),
+        plan: started.plan.clone(),
+        cwd: started.cwd.clone(),
+        relayed: if relays { started.relayed } else { [false; 3] },
+        output_limit: started.output,
+        wall_ms: started.wall_ms,
+    };
+    let (ours, theirs) = if relays { (None, master) } else { (master, None) };
+    let tally = Rc::new(Tally::default());
+    let pumps = connect(client, entry, &started, ours.as_ref(), ends, &tally).await?;
+    let observed = pumps.iter().any(|pump| pump.stream == Stream::Terminal)
+        || (started.relayed[1] && started.relayed[2] && !relays)
+        || pumps.iter().filter(|pump| matches!(pump.sink, Sink::Client(_))).count() >= 2;
+    entry.started(ours);
+    // The answer comes before the first output. A client that is gone is noticed where that is waited for.
+    let _ = client.outbox.put(reply::result(id, &running), theirs.into_iter().collect()).await;
+    let pumps = pumps.into_iter().map(|pump| tokio::task::spawn_local(pump.run())).collect();
+    Ok(Under { keeper, started, pumps, tally, observed })
+}
+
+async fn connect(
+    client: &Client,
+    entry: &Rc<Entry>,
+    started: &Started,
+    master: Option<&OwnedFd>,
+    ends: Ends,
+    tally: &Rc<Tally>,
+) -> std::io::Result<Vec<Pump>> {
+    let limit = started.output;
+    let pump = |from: OwnedFd, stream, sink| -> std::io::Result<Pump> {
+        Ok(Pump { from: Loose::new(from)?, stream, entry: entry.clone(), sink, limit, tally: tally.clone() })
+    };
+    let notified = || Sink::Client(client.outbox.clone());
+    match ends {
+        Ends::None => Ok(Vec::new()),
+        Ends::Counted([_, output, error], targets) => {
+            let mut targets = targets.into_iter().skip(1);
+            let mut pumps = Vec::new();
+            for (from, stream, relayed) in
+                [(output, Stream::Stdout, started.relayed[1]), (error, Stream::Stderr, started.relayed[2])]
+            {
+                if let Some(target) = targets.next().filter(|_| relayed) {
+                    pumps.push(pump(from, stream, Sink::Descriptor(Target::new(target)?))?);
+                }
+            }
+            Ok(pumps)
+        }
+        Ends::Notified([input, output, error], stdin) => {
+            let mut pumps = vec![pump(error, Stream::Stderr, notified())?];
+            if let Some(master) = master {
+                *entry.input.lock().await = Some(Input::to_terminal(master.try_clone()?)?);
+                pumps.push(pump(master.try_clone()?, Stream::Terminal, notified())?);
+            } else {
+                pumps.push(pump(output, Stream::Stdout, notified())?);
+                if stdin == Stdin::Pipe {
+                    *entry.input.lock().await = Some(Input::to_pipe(input)?);
+                }
+            }
+            Ok(pumps)
+        }
+    }
+}
+
+/// Attends to the run until it is over, and says how it was.
+async fn finish(
+    client: &Client,
+    entry: &Entry,
+    asked: Asked,
+    under: Under,
+    signals: mpsc::Receiver<i32>,
+    detach: bool,
+) {
+    let Under { keeper, started, pumps, tally, observed } = under;
+    let seen = until_over(client, entry, &keeper, started, signals, detach).await;
+    *entry.input.lock().await = None;
+    for pump in pumps {
+        // Every process of the jail is gone, so this ends once the client has read what there is, or is gone.
+        let _ = pump.await;
+    }
+    let output = Output { observed, bytes: tally.bytes.get(), truncated: tally.truncated.get() };
+    let verdict = Verdict::new(asked, &seen, output);
+    let line = settle(client, entry, &verdict);
+    let _ = client.outbox.put(line, Vec::new()).await;
+}
+
+async fn until_over(
+    client: &Client,
+    entry: &Entry,
+    keeper: &AsyncFd<Rc<Channel>>,
+    started: Box<Started>,
+    mut signals: mpsc::Receiver<i32>,
+    detach: bool,
+) -> Seen {
+    let mut killed = false;
+    loop {
+        tokio::select! {
+            heard = watch::hear(keeper) => return match heard {
+                Ok(Some((FromLauncher::Ended(ended), _))) => Seen::Run { started, ended },
+                Ok(Some((FromLauncher::Failed(failure), _))) => Seen::Failed(watch::cut_short(&failure), Some(started)),
+                Ok(_) | Err(_) => watch::launcher_gone(Some(started)),
+            },
+            Some(signal) = signals.recv() => tell(keeper, &ToLauncher::Signal(signal)),
+            () = given_up(client, entry, detach), if !killed => {
+                killed = true;
+                tell(keeper, &ToLauncher::Kill(Cause::Killed));
+            }
+        }
+    }
+}
+
+fn tell(keeper: &AsyncFd<Rc<Channel>>, message: &ToLauncher) {
+    match keeper.get_ref().send(message, &[]) {
+        // It has just ended, and says so next; or so many wait already that one more makes no difference.
+        Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET | Errno::EAGAIN) => {}
+        Err(_) => {}
+    }
+}

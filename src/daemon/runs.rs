@@ -1,0 +1,253 @@
+//! The runs that a service knows: those under way, and the last that ended.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::{Rc, Weak};
+
+use tokio::sync::{Mutex, Notify, mpsc};
+
+use super::outbox::Outbox;
+use super::streams::Input;
+use crate::sys::terminal;
+use crate::wire::fault::Fault;
+use crate::wire::reply::{self, Listed, Stream};
+
+/// Runs that ended and are still known, for those who attach late.
+const MOST_ENDED: usize = 256;
+/// Signals that may wait to be passed on.
+const MOST_SIGNALS: usize = 16;
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// For its turn, or for its jail.
+    Waiting,
+    /// The command runs.
+    Running,
+    /// There is a verdict.
+    Ended,
+}
+
+/// What identifies a run.
+#[derive(Clone, Debug)]
+pub struct Label {
+    /// The verdict's id.
+    pub id: String,
+    /// Whose.
+    pub uid: u32,
+    /// For which agent.
+    pub agent: Option<String>,
+    /// In which open jail.
+    pub jail: Option<String>,
+    /// Its profile.
+    pub profile: String,
+    /// The command, as a person reads it.
+    pub argv: Vec<String>,
+    /// When it was asked for.
+    pub time: String,
+}
+
+/// One run.
+pub struct Entry {
+    /// What identifies it.
+    pub label: Label,
+    /// Its input, while it takes any.
+    pub input: Mutex<Option<Input>>,
+    state: Cell<State>,
+    ending: Cell<bool>,
+    end: Notify,
+    signals: mpsc::Sender<i32>,
+    master: RefCell<Option<OwnedFd>>,
+    kept: RefCell<Kept>,
+    attached: RefCell<Vec<Weak<Outbox>>>,
+    // The line that says how it ended.
+    last: RefCell<Option<Rc<Vec<u8>>>>,
+}
+
+/// The end of a run's output.
+struct Kept {
+    chunks: VecDeque<(Stream, Vec<u8>)>,
+    bytes: usize,
+    most: usize,
+    lost: u64,
+}
+
+impl Entry {
+    /// One that waits; `most` bytes of its output will be kept. Signals for it come out of the receiver.
+    pub fn new(label: Label, most: usize) -> (Rc<Entry>, mpsc::Receiver<i32>) {
+        let (signals, receiver) = mpsc::channel(MOST_SIGNALS);
+        let entry = Entry {
+            label,
+            input: Mutex::new(None),
+            state: Cell::new(State::Waiting),
+            ending: Cell::new(false),
+            end: Notify::new(),
+            signals,
+            master: RefCell::new(None),
+            kept: RefCell::new(Kept { chunks: VecDeque::new(), bytes: 0, most, lost: 0 }),
+            attached: RefCell::default(),
+            last: RefCell::new(None),
+        };
+        (Rc::new(entry), receiver)
+    }
+
+    /// The command runs now, perhaps on a terminal.
+    pub fn started(&self, master: Option<OwnedFd>) {
+        self.state.set(State::Running);
+        *self.master.borrow_mut() = master;
+    }
+
+    /// It is over, as `line` says.
+    pub fn over(&self, line: Vec<u8>) {
+        let line = Rc::new(line);
+        self.state.set(State::Ended);
+        *self.master.borrow_mut() = None;
+        *self.last.borrow_mut() = Some(line.clone());
+        for outbox in self.attached.borrow_mut().drain(..).filter_map(|outbox| outbox.upgrade()) {
+            // One that has no room has missed output already.
+            outbox.try_put(line.as_ref().clone());
+        }
+    }
+
+    /// Has it ended.
+    pub fn end(&self) {
+        self.ending.set(true);
+        self.end.notify_one();
+    }
+
+    /// Waits until somebody has it ended.
+    pub async fn ending(&self) {
+        while !self.ending.get() {
+            self.end.notified().await;
+        }
+    }
+
+    /// Whether there is a verdict.
+    pub fn is_over(&self) -> bool {
+        self.state.get() == State::Ended
+    }
+
+    /// Passes `signal` on; SIGKILL ends it with all that it started.
+    pub fn signal(&self, signal: i32) -> Result<(), Fault> {
+        match self.state.get() {
+            State::Ended => return Err(Fault::refused("run_ended", "the run has ended")),
+            // Nothing runs yet that could handle it.
+            State::Waiting if matches!(signal, libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT) => {
+                self.end()
+            }
+            _ if signal == libc::SIGKILL => self.end(),
+            State::Waiting | State::Running => {
+                let full = |_| Fault::refused("busy", "signals wait to be passed on already").with_retry_after(100);
+                self.signals.try_send(signal).map_err(full)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes the size of its terminal.
+    pub fn resize(&self, rows: u16, columns: u16) -> Result<(), Fault> {
+        let master = self.master.borrow();
+        let Some(master) = master.as_ref() else {
+            return Err(Fault::refused("no_terminal", "the run has no terminal that we hold"));
+        };
+        terminal::resize(master.as_fd(), terminal::Size { rows, columns })
+            .map_err(|errno| Fault::failed("resize", errno.desc()))
+    }
+
+    /// Keeps output, and shows it to those who attached.
+    pub fn keep(&self, stream: Stream, bytes: &[u8]) {
+        self.kept.borrow_mut().push(stream, bytes);
+        let mut attached = self.attached.borrow_mut();
+        if attached.is_empty() {
+            return;
+        }
+        let line = reply::output(&self.label.id, stream, bytes);
+        // Whoever does not keep up is let go, and can attach again.
+        attached.retain(|outbox| outbox.upgrade().is_some_and(|outbox| outbox.try_put(line.clone())));
+    }
+
+    /// Shows what was kept to `outbox`, and from now on what comes.
+    pub async fn attach(&self, outbox: &Rc<Outbox>) {
+        let lines: Vec<Vec<u8>> = {
+            let kept = self.kept.borrow();
+            kept.chunks.iter().map(|(stream, bytes)| reply::output(&self.label.id, *stream, bytes)).collect()
+        };
+        // Listed first: what comes while these wait for room must not be missed. It may then come before them only if
+        // this client does not read, and it is let go in that case.
+        let last = self.last.borrow().clone();
+        for line in lines {
+            if outbox.put(line, Vec::new()).await.is_err() {
+                return;
+            }
+        }
+        match last.or_else(|| self.last.borrow().clone()) {
+            Some(line) => drop(outbox.put(line.as_ref().clone(), Vec::new()).await),
+            None => self.attached.borrow_mut().push(Rc::downgrade(outbox)),
+        }
+    }
+
+    /// Bytes of output that were not kept.
+    pub fn lost(&self) -> u64 {
+        self.kept.borrow().lost
+    }
+
+    /// As `ps` shows it.
+    pub fn listed(&self) -> Listed {
+        let Label { id, uid, agent, jail, profile, argv, time } = self.label.clone();
+        let state = match self.state.get() {
+            State::Waiting => "waiting",
+            State::Running => "running",
+            State::Ended => "ended",
+        };
+        Listed { run: id, jail, uid, agent, profile, argv, time, state: state.to_owned() }
+    }
+}
+
+impl Kept {
+    fn push(&mut self, stream: Stream, bytes: &[u8]) {
+        self.bytes += bytes.len();
+        self.chunks.push_back((stream, bytes.to_vec()));
+        while self.bytes > self.most {
+            let Some((_, oldest)) = self.chunks.pop_front() else { break };
+            self.bytes -= oldest.len();
+            self.lost += oldest.len() as u64;
+        }
+    }
+}
+
+/// The table.
+#[derive(Default)]
+pub struct Runs {
+    entries: RefCell<BTreeMap<String, Rc<Entry>>>,
+    ended: RefCell<VecDeque<String>>,
+}
+
+impl Runs {
+    /// Takes it in.
+    pub fn enter(&self, entry: &Rc<Entry>) {
+        self.entries.borrow_mut().insert(entry.label.id.clone(), entry.clone());
+    }
+
+    /// It has ended: known for a while yet.
+    pub fn retire(&self, entry: &Entry) {
+        let mut ended = self.ended.borrow_mut();
+        ended.push_back(entry.label.id.clone());
+        while ended.len() > MOST_ENDED {
+            if let Some(oldest) = ended.pop_front() {
+                self.entries.borrow_mut().remove(&oldest);
+            }
+        }
+    }
+
+    /// The run `id`, if `may_see` its owner. One that is somebody else's is answered as one that never was.
+    pub fn find(&self, id: &str, may_see: impl Fn(u32) -> bool) -> Result<Rc<Entry>, Fault> {
+        let found = self.entries.borrow().get(id).filter(|entry| may_see(entry.label.uid)).cloned();
+        found.ok_or_else(|| Fault::refused("unknown_run", "there is no such run of yours"))
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<Rc<Entry>> {
+        self.entries.borrow().values().cloned().collect()
+    }
+}

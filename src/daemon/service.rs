@@ -1,0 +1,96 @@
+//! What all connections of a service share.
+
+use std::cell::RefCell;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use tokio::sync::oneshot;
+
+use super::admission::Admission;
+use super::config::Config;
+use super::link::Link;
+use super::privsep::Ask;
+use super::runs::Runs;
+use crate::confine::Ids;
+use crate::wire::fault::Fault;
+
+type NotReloaded = (String, Option<String>);
+
+/// The service.
+pub struct Service {
+    /// To the launcher.
+    pub link: Link,
+    /// As whom the launcher acts.
+    pub own: Ids,
+    /// Who may start a run.
+    pub admission: Rc<Admission>,
+    /// Runs that are known.
+    pub runs: Runs,
+    /// `/dev/null`, opened while it could be.
+    pub null: OwnedFd,
+    config: RefCell<Rc<Config>>,
+    // Those who wait for the launcher's answer, in the order in which they asked.
+    reloading: RefCell<Vec<oneshot::Sender<Result<(), NotReloaded>>>>,
+}
+
+impl Service {
+    /// One that nobody has connected to.
+    pub fn new(link: Link, config: Config, own: Ids, null: OwnedFd) -> Service {
+        Service {
+            link,
+            own,
+            admission: Rc::default(),
+            runs: Runs::default(),
+            null,
+            config: RefCell::new(Rc::new(config)),
+            reloading: RefCell::default(),
+        }
+    }
+
+    /// What counts now.
+    pub fn config(&self) -> Rc<Config> {
+        self.config.borrow().clone()
+    }
+
+    /// Has the launcher read the configuration, and waits for what it says.
+    pub async fn reload(&self) -> Result<(), Fault> {
+        let (sender, receiver) = oneshot::channel();
+        self.reloading.borrow_mut().push(sender);
+        let gone = || Fault::failed("launcher", "the launcher is gone");
+        self.link.ask(&Ask::Reload, &[]).await.map_err(|_| gone())?;
+        match receiver.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err((message, hint))) => {
+                let fault = Fault::refused("configuration", message);
+                Err(hint.into_iter().fold(fault, Fault::with_remedy))
+            }
+            Err(_) => Err(gone()),
+        }
+    }
+
+    /// What the launcher said.
+    pub fn reloaded(&self, answer: Result<Config, NotReloaded>) {
+        let told = match answer {
+            Ok(config) => {
+                *self.config.borrow_mut() = Rc::new(config);
+                Ok(())
+            }
+            Err(reason) => Err(reason),
+        };
+        let mut waiting = self.reloading.borrow_mut();
+        if !waiting.is_empty() {
+            // Whoever asked may be gone.
+            drop(waiting.remove(0).send(told));
+        }
+    }
+
+    /// Ends every run, and waits until each has its verdict.
+    pub async fn end_all_runs(&self) {
+        for entry in self.runs.all() {
+            entry.end();
+        }
+        while !self.runs.all().iter().all(|entry| entry.is_over()) {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! A run's streams in the event loop: its output to whoever listens, its input from whoever sends.
+
+use std::cell::Cell;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::pipe2;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::outbox::Outbox;
+use super::runs::Entry;
+use crate::sys::readiness;
+use crate::wire::reply::{self, Stream};
+
+/// Bytes of output that become one notification.
+const CHUNK: usize = 32 << 10;
+/// What a pipe takes without making the writer wait, once it is writable; pipe(7), `PIPE_BUF`.
+const WITHOUT_WAIT: usize = 4096;
+
+/// Our end of the streams, and the command's.
+pub struct Pipes {
+    /// Ours: stdin, stdout, stderr.
+    pub ours: [OwnedFd; 3],
+    /// The command's.
+    pub commands: [OwnedFd; 3],
+}
+
+impl Pipes {
+    /// New ones.
+    pub fn new() -> io::Result<Pipes> {
+        let (stdin_read, stdin_write) = pipe2(OFlag::O_CLOEXEC)?;
+        let (stdout_read, stdout_write) = pipe2(OFlag::O_CLOEXEC)?;
+        let (stderr_read, stderr_write) = pipe2(OFlag::O_CLOEXEC)?;
+        Ok(Pipes { ours: [stdin_write, stdout_read, stderr_read], commands: [stdin_read, stdout_write, stderr_write] })
+    }
+}
+
+/// A file whose other users do not mind that it never waits: an end of a pipe of ours, or a terminal's master.
+pub struct Loose {
+    file: AsyncFd<std::fs::File>,
+}
+
+impl Loose {
+    /// In the event loop.
+    pub fn new(descriptor: OwnedFd) -> io::Result<Loose> {
+        fcntl(&descriptor, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok(Loose { file: readiness::watch(std::fs::File::from(descriptor))? })
+    }
+
+    async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let mut ready = self.file.ready(Interest::READABLE).await?;
+            match self.file.get_ref().read(buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+
+    /// What is there now; `WouldBlock` when nothing is.
+    fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.get_ref().read(buffer)
+    }
+
+    async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let mut ready = self.file.ready(Interest::WRITABLE).await?;
+            match self.file.get_ref().write(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                written => bytes = bytes.get(written?..).unwrap_or_default(),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where a run's input goes.
+pub struct Input {
+    to: Loose,
+    terminal: bool,
+}
+
+impl Input {
+    /// To a pipe of ours.
+    pub fn to_pipe(pipe: OwnedFd) -> io::Result<Input> {
+        Ok(Input { to: Loose::new(pipe)?, terminal: false })
+    }
+
+    /// To a terminal's master.
+    pub fn to_terminal(master: OwnedFd) -> io::Result<Input> {
+        Ok(Input { to: Loose::new(master)?, terminal: true })
+    }
+
+    /// Writes all of it, as fast as the command reads.
+    pub async fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        self.to.write_all(bytes).await
+    }
+
+    /// Says that there is no more: a terminal is told by its own end-of-file character.
+    pub async fn close(self) {
+        if self.terminal {
+            // One that is gone needs no end.
+            let _ = self.to.write_all(&[0x04]).await;
+        }
+    }
+}
+
+/// What the streams of one run have in common.
+#[derive(Default)]
+pub struct Tally {
+    /// Bytes that the command wrote.
+    pub bytes: Cell<u64>,
+    /// Whether some were thrown away.
+    pub truncated: Cell<bool>,
+}
+
+/// Where output goes.
+pub enum Sink {
+    /// To the client that asked, as notifications; and it is kept.
+    Client(Rc<Outbox>),
+    /// To a descriptor of the client's: a pipe or a regular file.
+    Descriptor(Target),
+}
+
+/// A descriptor of a client's, whose flags are not ours to change.
+pub enum Target {
+    /// Written when there is room.
+    Pipe(AsyncFd<OwnedFd>),
+    /// Always has room.
+    File(OwnedFd),
+}
+
+impl Target {
+    /// Of a pipe or a regular file, in the event loop.
+    pub fn new(descriptor: OwnedFd) -> io::Result<Target> {
+        let copy = descriptor.try_clone()?;
+        match readiness::watch(descriptor) {
+            Ok(pipe) => Ok(Target::Pipe(pipe)),
+            // A regular file is never waited for, and so cannot be watched; epoll_ctl(2), EPERM.
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok(Target::File(copy)),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let written = match self {
+                Target::File(file) => nix::unistd::write(file, bytes),
+                Target::Pipe(pipe) => {
+                    let mut ready = pipe.ready(Interest::WRITABLE).await?;
+                    let piece = bytes.get(..WITHOUT_WAIT).unwrap_or(bytes);
+                    if !is_writable(pipe.as_fd()) {
+                        ready.clear_ready();
+                        continue;
+                    }
+                    nix::unistd::write(pipe.get_ref(), piece)
+                }
+            };
+            match written {
+                Err(nix::errno::Errno::EINTR | nix::errno::Errno::EAGAIN) => {}
+                written => bytes = bytes.get(written?..).unwrap_or_default(),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the next small write does not wait. Asked right before it: readiness of a moment ago is not enough.
+fn is_writable(descriptor: std::os::fd::BorrowedFd<'_>) -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut watched = [PollFd::new(descriptor, PollFlags::POLLOUT)];
+    poll(&mut watched, PollTimeout::ZERO).is_ok_and(|count| count > 0)
+}
+
+/// One stream of output on its way.
+pub struct Pump {
+    /// From the command.
+    pub from: Loose,
+    /// Which it is.
+    pub stream: Stream,
+    /// Whose.
+    pub entry: Rc<Entry>,
+    /// To whom.
+    pub sink: Sink,
+    /// Most bytes of all streams together.
+    pub limit: Option<u64>,
+    /// What they count together.
+    pub tally: Rc<Tally>,
+}
+
+impl Pump {
+    /// Moves everything until the last writer is gone.
+    pub async fn run(mut self) {
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            // EIO is how a terminal's master says that its last user is gone.
+            match self.from.read(&mut buffer).await {
+                Ok(0) | Err(_) => return,
+                Ok(count) => self.pass_on(buffer.get(..count).unwrap_or_default()).await,
+            }
+        }
+    }
+
+    /// Moves what is there already, and says whether more can come.
+    pub async fn drain(&mut self) -> bool {
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            match self.from.read_now(&mut buffer) {
+                Ok(0) => return false,
+                Ok(count) => self.pass_on(buffer.get(..count).unwrap_or_default()).await,
+                Err(error) => return error.kind() == ErrorKind::WouldBlock,
+            }
+        }
+    }
+
+    async fn pass_on(&mut self, bytes: &[u8]) {
+        let before = self.tally.bytes.get();
+        self.tally.bytes.set(before + bytes.len() as u64);
+        let allowed = self.limit.map_or(bytes.len() as u64, |limit| limit.saturating_sub(before));
+        let allowed = usize::try_from(allowed).unwrap_or(usize::MAX).min(bytes.len());
+        if allowed < bytes.len() {
+            self.tally.truncated.set(true);
+        }
+        let Some(bytes) = bytes.get(..allowed).filter(|bytes| !bytes.is_empty()) else { return };
+        match &self.sink {
+            Sink::Client(outbox) => {
+                self.entry.keep(self.stream, bytes);
+                // One that is gone misses it; the command goes on until somebody ends it.
+                let _ = outbox.put(reply::output(&self.entry.label.id, self.stream, bytes), Vec::new()).await;
+            }
+            Sink::Descriptor(target) => {
+                let _ = target.write_all(bytes).await;
+            }
+        }
+    }
+}

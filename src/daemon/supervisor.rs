@@ -1,0 +1,107 @@
+//! The supervisor of a service: the process that reads what clients send, and may do nothing else.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::Pid;
+use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
+use tokio::task::LocalSet;
+
+use super::config::Config;
+use super::confinement;
+use super::link::Link;
+use super::notify::Notify;
+use super::privsep::Answer;
+use super::service::Service;
+use crate::confine::{Failed, Ids};
+use crate::jail::channel::Channel;
+use crate::sys::process;
+
+/// How long runs may take to end when the service stops.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Serves until the launcher is gone or the guard says to stop. Runs in a fork of the guard, made before any thread.
+pub fn serve(launcher: Channel, config: Config, own: Ids, notify: &Notify, guard: Pid) -> ! {
+    let code = match begin(launcher, config, own, notify, guard) {
+        Ok(()) => 0,
+        Err(failed) => {
+            let what = failed.what.as_deref().unwrap_or("nothing in particular");
+            eprintln!("clawjail: failed: the supervisor ended at step `{}` on `{what}`: {}", failed.step, failed.errno);
+            1
+        }
+    };
+    process::leave(code)
+}
+
+fn begin(launcher: Channel, config: Config, own: Ids, notify: &Notify, guard: Pid) -> Result<(), Failed> {
+    let failed = Failed::at("supervisor");
+    process::set_name(c"clawjail-super").map_err(&failed)?;
+    SigSet::empty().thread_set_mask().map_err(&failed)?;
+    for ignored in [Signal::SIGINT, Signal::SIGPIPE, Signal::SIGTSTP] {
+        // A terminal sends it to all of us; the guard decides what it means.
+        process::ignore_signal(ignored).map_err(&failed)?;
+    }
+    raise_descriptors();
+    let prepared = confinement::prepare()?;
+    let null = std::fs::File::options().read(true).write(true).open("/dev/null");
+    let null: OwnedFd = null.map_err(|error| failed(crate::confine::identity::errno_of(&error)))?.into();
+    confinement::confine(&prepared, &config, own, guard)?;
+    launcher.never_wait().map_err(&failed)?;
+    let io = |error: std::io::Error| failed(crate::confine::identity::errno_of(&error));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(io)?;
+    let served = LocalSet::new().block_on(&runtime, work(launcher, config, own, null, notify));
+    runtime.shutdown_background();
+    served.map_err(io)
+}
+
+/// As many as the system allows: each sleeping jail and each connection holds one.
+fn raise_descriptors() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+async fn work(launcher: Channel, config: Config, own: Ids, null: OwnedFd, notify: &Notify) -> std::io::Result<()> {
+    let service = Rc::new(Service::new(Link::new(launcher)?, config, own, null));
+    let mut reload = signal(SignalKind::hangup())?;
+    let mut stop = signal(SignalKind::terminate())?;
+    notify.tell(&format!("READY=1\nMAINPID={}", std::os::unix::process::parent_id()));
+    loop {
+        tokio::select! {
+            heard = service.link.hear() => match heard? {
+                Some((answer, descriptors)) => hear(&service, answer, descriptors),
+                // The guard notices too, and starts both of us again.
+                None => return Ok(()),
+            },
+            _ = reload.recv() => {
+                notify.tell("RELOADING=1");
+                let service = service.clone();
+                tokio::task::spawn_local(async move { drop(service.reload().await) });
+                notify.tell("READY=1");
+            }
+            _ = next(&mut stop) => {
+                let ended = service.end_all_runs();
+                let _ = tokio::time::timeout(PATIENCE, ended).await;
+                return Ok(());
+            }
+        }
+    }
+}
+
+async fn next(signals: &mut Signals) {
+    signals.recv().await;
+}
+
+fn hear(service: &Rc<Service>, answer: Answer, mut descriptors: Vec<OwnedFd>) {
+    match answer {
+        Answer::Connected(number, peer) => {
+            let Some(connection) = descriptors.pop() else { return };
+            tokio::task::spawn_local(super::connection::serve(service.clone(), number, peer, connection));
+        }
+        Answer::Reloaded(config) => service.reloaded(Ok(*config)),
+        Answer::NotReloaded { message, hint } => service.reloaded(Err((message, hint))),
+    }
+}
