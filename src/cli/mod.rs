@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::supervise::launch::Launcher;
 
 pub mod answer;
+pub mod client;
 pub mod doctor;
 pub mod ledger;
 pub mod log;
@@ -15,6 +16,7 @@ pub mod report;
 pub mod run;
 pub mod serve;
 pub mod shell;
+pub mod through;
 pub mod verdict;
 
 /// Runs the commands of AI agents in a jail, and proves it.

@@ -4,12 +4,10 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use nix::errno::Errno;
-
 use crate::supervise::watch;
 use crate::sys::process;
-use crate::verdict::{Outcome, Seen, Verdict};
-use crate::wire::privsep::{End, Failure};
+use crate::verdict::{Outcome, Verdict};
+use crate::wire::privsep::Failure;
 
 /// Exit codes that are ours; a command can exit with the same, which the verdict tells apart.
 pub mod code {
@@ -22,6 +20,9 @@ pub mod code {
     /// The command was not found.
     pub const NOT_FOUND: u8 = 127;
 }
+
+/// The reason of a command that is not there.
+const NOT_FOUND: &str = "not_executed.ENOENT";
 
 /// Where the verdict and our own lines go.
 #[derive(Debug)]
@@ -116,15 +117,9 @@ pub fn give_up_in_one_line() {
 }
 
 /// Says what there is to say and gives the exit code.
-pub fn finish(
-    sink: &Sink,
-    verdict: &Verdict,
-    seen: &Seen,
-    flushed: io::Result<()>,
-    gone: Result<(), Failure>,
-) -> ExitCode {
+pub fn finish(sink: &Sink, verdict: &Verdict, flushed: io::Result<()>, gone: Result<(), Failure>) -> ExitCode {
     match sink.lines {
-        Lines::Text => lines(verdict, seen).iter().for_each(|line| say(line)),
+        Lines::Text => lines(verdict).iter().for_each(|line| say(line)),
         Lines::Json => {
             let _ = writeln!(io::stderr(), "{}", json(verdict));
         }
@@ -139,11 +134,11 @@ pub fn finish(
         return ExitCode::from(code::FAILED);
     }
     // Of a run that never began there was only a reason to say.
-    if let (Err(failure), Seen::Run { .. } | Seen::Failed(_, Some(_))) = (gone, seen) {
+    if let (Err(failure), Some(_)) = (gone, &verdict.plan) {
         say(&format!("failed: the command has ended, but not all of its jail: {}", watch::what_failed(&failure)));
         return ExitCode::from(code::FAILED);
     }
-    ExitCode::from(exit_code(verdict, seen))
+    ExitCode::from(exit_code(verdict))
 }
 
 fn write_verdict(sink: &Sink, verdict: &Verdict) -> Result<(), (String, io::Error)> {
@@ -169,21 +164,22 @@ pub fn say(line: &str) {
     let _ = writeln!(io::stderr(), "clawjail: {line}");
 }
 
-fn lines(verdict: &Verdict, seen: &Seen) -> Vec<String> {
+fn lines(verdict: &Verdict) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(reason) = &verdict.reason {
-        let word = if verdict.outcome == Outcome::Refused { "refused" } else { "failed" };
-        lines.push(format!("{word}: {}", printable(&reason.message)));
+        let message = printable(&reason.message);
+        lines.push(match verdict.outcome {
+            Outcome::Refused => format!("refused: {message}"),
+            Outcome::NotExecuted => message,
+            _ => format!("failed: {message}"),
+        });
         lines.extend(reason.remedy.as_ref().map(|remedy| format!("hint: {}", printable(remedy))));
     }
     let wall = verdict.resources.wall_us / 1000;
-    match (verdict.outcome, seen) {
-        (Outcome::TimedOut, _) => lines
+    match verdict.outcome {
+        Outcome::TimedOut => lines
             .push(format!("ended: out of time after {wall} ms (limit `wall` of `{}`, or --timeout)", verdict.profile)),
-        (Outcome::OutOfMemory, _) => {
-            lines.push(format!("ended: out of memory (limit `memory` of `{}`)", verdict.profile))
-        }
-        (Outcome::NotExecuted, Seen::Run { ended, .. }) => lines.push(not_executed(verdict, ended.end)),
+        Outcome::OutOfMemory => lines.push(format!("ended: out of memory (limit `memory` of `{}`)", verdict.profile)),
         _ => {}
     }
     if verdict.output.truncated {
@@ -205,15 +201,6 @@ fn lines(verdict: &Verdict, seen: &Seen) -> Vec<String> {
     lines
 }
 
-fn not_executed(verdict: &Verdict, end: End) -> String {
-    let name = verdict.argv.first().map_or("", String::as_str);
-    match end {
-        End::NotExecuted(libc::ENOENT) => format!("cannot execute `{}`: not found in the jail", printable(name)),
-        End::NotExecuted(errno) => format!("cannot execute `{}`: {}", printable(name), Errno::from_raw(errno).desc()),
-        End::Exited(_) | End::Signalled(_) => String::new(),
-    }
-}
-
 /// What a terminal would act on is shown, not sent.
 fn printable(text: &str) -> String {
     text.chars()
@@ -221,15 +208,13 @@ fn printable(text: &str) -> String {
         .collect()
 }
 
-fn exit_code(verdict: &Verdict, seen: &Seen) -> u8 {
-    match (verdict.outcome, seen) {
-        (Outcome::Refused, _) => code::REFUSED,
-        (Outcome::Failed, _) => code::FAILED,
-        (Outcome::TimedOut, _) => code::TIMED_OUT,
-        (Outcome::NotExecuted, Seen::Run { ended, .. }) if ended.end == End::NotExecuted(libc::ENOENT) => {
-            code::NOT_FOUND
-        }
-        (Outcome::NotExecuted, _) => code::REFUSED,
+fn exit_code(verdict: &Verdict) -> u8 {
+    let not_found = verdict.reason.as_ref().is_some_and(|reason| reason.code == NOT_FOUND);
+    match verdict.outcome {
+        Outcome::NotExecuted if not_found => code::NOT_FOUND,
+        Outcome::Refused | Outcome::NotExecuted => code::REFUSED,
+        Outcome::Failed => code::FAILED,
+        Outcome::TimedOut => code::TIMED_OUT,
         _ => match (verdict.exit_code, verdict.signal) {
             (Some(code), _) => u8::try_from(code & 0xff).unwrap_or(code::FAILED),
             (None, Some(signal)) => u8::try_from(128 + signal).unwrap_or(code::FAILED),

@@ -10,12 +10,13 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::answer;
+use super::client;
 use super::report::{self, Sink};
+use super::through::{self, Beyond, Went};
 use crate::host::Tier;
 use crate::jail::chain;
 use crate::ledger::claim::Claim;
 use crate::ledger::config::Settings;
-use crate::policy::environment::{Secrecy, secrecy};
 use crate::profile::units::Span;
 use crate::supervise::launch::Launcher;
 use crate::sys::terminal;
@@ -35,9 +36,9 @@ Examples:
 Exit code: the command's own; 128+n when signal n ended it; 124 out of time; 125 clawjail failed;
 126 refused, or the command cannot be executed; 127 command not found.")]
 pub struct Run {
-    /// The profile: what the command may do.
-    #[arg(long, short, default_value = "untrusted", value_name = "NAME")]
-    pub profile: String,
+    /// The profile: what the command may do; `untrusted` if not given, or the agent's.
+    #[arg(long, short, value_name = "NAME")]
+    pub profile: Option<String>,
     /// The directory that the command works in; the current one if not given.
     #[arg(long, short, value_name = "DIR")]
     pub workspace: Option<PathBuf>,
@@ -74,6 +75,21 @@ pub struct Run {
     /// Take this tier instead of the best there is.
     #[arg(long, value_name = "TIER")]
     pub tier: Option<TierWord>,
+    /// Make the jail ourselves, even if there is a service.
+    #[arg(long, conflicts_with_all = ["socket", "agent"])]
+    pub direct: bool,
+    /// Ask the service at this socket, and nobody else.
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// For this agent of the service's configuration, which has a profile and a workspace.
+    #[arg(long, value_name = "NAME")]
+    pub agent: Option<String>,
+    /// What this run belongs to; it is recorded.
+    #[arg(long, value_name = "WORD")]
+    pub session: Option<String>,
+    /// Say who makes the jail.
+    #[arg(long, short)]
+    pub verbose: bool,
     /// The command and its arguments.
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     pub command: Vec<OsString>,
@@ -104,9 +120,14 @@ fn parse_span(text: &str) -> Result<Span, String> {
     text.parse::<Span>().map_err(|error| error.to_string())
 }
 
-/// Forks the launcher if what follows is a run in the best tier: it works while the arguments are read.
+/// Words that say which tier it is to be, or that it is not ours to make.
+const NOT_AHEAD: [&[u8]; 3] = [b"--tier", b"--socket", b"--agent"];
+
+/// Forks the launcher if what follows is a run in the best tier, and nobody else is there to make the jail: it works while
+/// the arguments are read.
 pub fn launch_ahead(mut arguments: impl Iterator<Item = OsString>) -> Option<std::io::Result<Launcher>> {
-    let begins = arguments.nth(1)? == "run" && !arguments.any(|argument| argument.as_bytes().starts_with(b"--tier"));
+    let says = |argument: OsString| NOT_AHEAD.iter().any(|word| argument.as_bytes().starts_with(word));
+    let begins = arguments.nth(1)? == "run" && !arguments.any(says) && !client::is_there();
     begins.then(|| Launcher::fork(None))
 }
 
@@ -122,33 +143,72 @@ pub fn run(run: &Run, launcher: Option<std::io::Result<Launcher>>) -> ExitCode {
         Err(error) => return answer::refuse(&chain(&error), error.hint()),
     };
     let asked = asked(run);
-    let tier = run.tier.map(Tier::from);
-    let launcher = launcher.unwrap_or_else(|| Launcher::fork(tier));
-    let request = request(run);
-    let (seen, output) = match (&request, &launcher) {
-        (Ok(request), Ok(launcher)) => launch(launcher, request),
-        (Ok(_), Err(error)) => not_supervised(error),
-        (Err(message), _) => {
-            let message = message.clone();
+    let (mut verdict, known, launcher) = match request(run) {
+        Ok(request) => {
+            let (verdict, launcher) = judge(run, asked, &request, launcher);
+            (verdict, request.secrets(), launcher)
+        }
+        Err(message) => {
             let reason = Reason { code: "refused.request_invalid".into(), message, remedy: None };
-            (Seen::Refused(reason), Output::default())
+            (unserved(asked, reason), Vec::new(), None)
         }
     };
     // The command's own bytes come first.
     let flushed = stdout().flush().and_then(|()| stderr().flush());
-    // Made while the launcher ends what the command left.
-    let mut verdict = Verdict::new(asked, &seen, output);
     if sink.records() || claim.is_some() {
-        verdict.redact(&request.map(|request| secrets(&request)).unwrap_or_default());
+        verdict.redact(&known);
     }
+    // The verdict was made while it ended what the command left.
     let gone = launcher.map_or(Ok(()), Launcher::finish);
     let recorded = claim.map_or(Ok(()), |claim| claim.redeem(&mut verdict));
-    let code = report::finish(&sink, &verdict, &seen, flushed, gone);
+    let code = report::finish(&sink, &verdict, flushed, gone);
     recorded.map_or_else(|error| answer::fail(&chain(&error)), |()| code)
 }
 
-fn launch(launcher: &Launcher, request: &RunRequest) -> (Seen, Output) {
-    launcher.run(request).unwrap_or_else(|error| not_supervised(&error))
+/// Through a service if there is one that grants it, or by a launcher of our own, which is then still to be waited for.
+fn judge(
+    run: &Run,
+    asked: Asked,
+    request: &RunRequest,
+    ahead: Option<std::io::Result<Launcher>>,
+) -> (Verdict, Option<Launcher>) {
+    // One that was forked ahead is because there is no service.
+    if !run.direct && ahead.is_none() {
+        let beyond = Beyond { agent: run.agent.clone(), session: run.session.clone() };
+        match through::run(request, &beyond, run.socket.as_deref()) {
+            Went::Judged(verdict) => {
+                say_way(run, "run by the service");
+                return (*verdict, None);
+            }
+            Went::Wrong(reason) => return (unserved(asked, reason), None),
+            Went::Elsewhere(why) if run.agent.is_some() => {
+                let remedy = Some("agents are what a service knows; `--profile` needs none".to_owned());
+                let reason = Reason { code: "refused.no_service".into(), message: why, remedy };
+                return (unserved(asked, reason), None);
+            }
+            Went::Elsewhere(why) => say_way(run, &format!("run directly: {why}")),
+        }
+    } else {
+        say_way(run, if run.direct { "run directly, as asked" } else { "run directly: there is no service" });
+    }
+    let launcher = ahead.unwrap_or_else(|| Launcher::fork(run.tier.map(Tier::from)));
+    let (seen, output) = match &launcher {
+        Ok(launcher) => launcher.run(request).unwrap_or_else(|error| not_supervised(&error)),
+        Err(error) => not_supervised(error),
+    };
+    (Verdict::new(asked, &seen, output), launcher.ok())
+}
+
+/// Says who makes the jail, to those who want to know.
+fn say_way(run: &Run, way: &str) {
+    if run.verbose && !run.quiet {
+        report::say(way);
+    }
+}
+
+fn unserved(asked: Asked, reason: Reason) -> Verdict {
+    let seen = if reason.code.starts_with("failed.") { Seen::Failed(reason, None) } else { Seen::Refused(reason) };
+    Verdict::new(asked, &seen, Output::default())
 }
 
 fn not_supervised(error: &std::io::Error) -> (Seen, Output) {
@@ -161,9 +221,9 @@ fn asked(run: &Run) -> Asked {
         id: uuid::Uuid::now_v7().to_string(),
         time: jiff::Timestamp::now().to_string(),
         caller: Caller { uid: nix::unistd::getuid().as_raw(), gid: nix::unistd::getgid().as_raw() },
-        agent: None,
-        session: None,
-        profile: run.profile.clone(),
+        agent: run.agent.clone(),
+        session: run.session.clone(),
+        profile: profile(run),
         argv: run.command.iter().map(|argument| argument.as_bytes().to_vec()).collect(),
     }
 }
@@ -172,23 +232,28 @@ fn request(run: &Run) -> Result<RunRequest, String> {
     let here = std::env::current_dir().map_err(|error| format!("cannot find the current directory: {error}"))?;
     let workspace = run.workspace.as_ref().map_or(here.clone(), |workspace| here.join(workspace));
     Ok(RunRequest {
-        profile: run.profile.clone(),
+        profile: profile(run),
         tier: run.tier.map(Tier::from),
         argv: run.command.iter().map(|argument| argument.as_bytes().to_vec()).collect(),
         set: run.env.iter().map(|entry| split(entry)).collect::<Result<_, _>>()?,
         pass: run.pass.iter().map(|name| name.as_bytes().to_vec()).collect(),
         inherited: std::env::vars_os().map(|(name, value)| (name.into_vec(), value.into_vec())).collect(),
-        workspace: workspace.into_os_string().into_vec(),
+        // An agent has one, unless another is named.
+        workspace: if run.agent.is_some() && run.workspace.is_none() {
+            Vec::new()
+        } else {
+            workspace.into_os_string().into_vec()
+        },
         cwd: run.cwd.as_ref().map(|cwd| here.join(cwd).into_os_string().into_vec()),
         terminal: choose_terminal(run),
         timeout_ms: run.timeout.map(|span| span.0),
     })
 }
 
-/// Values that a record must not hold: what the caller has under names of secrets, and what they gave to this run.
-fn secrets(request: &RunRequest) -> Vec<Vec<u8>> {
-    let all = request.set.iter().chain(&request.inherited);
-    all.filter(|(name, _)| secrecy(name) == Secrecy::Secret).map(|(_, value)| value.clone()).collect()
+/// The profile's name; none where an agent has one.
+fn profile(run: &Run) -> String {
+    let default = if run.agent.is_some() { "" } else { "untrusted" };
+    run.profile.clone().unwrap_or_else(|| default.to_owned())
 }
 
 fn split(entry: &OsStr) -> Result<(Vec<u8>, Vec<u8>), String> {

@@ -37,6 +37,9 @@ enum Began {
     Running(Box<Under>),
 }
 
+/// What is to be recorded, and the values that must not be.
+type Record = (Asked, Vec<Vec<u8>>);
+
 /// A run under way.
 struct Under {
     keeper: AsyncFd<Rc<Channel>>,
@@ -63,7 +66,7 @@ pub async fn run(client: &Rc<Client>, id: Id, asked: Run, descriptors: Vec<Owned
     };
     let kept = client.service.config().limits.output_kept;
     let (entry, signals) = Entry::new(order.label.clone(), kept);
-    let record = Asked {
+    let asked = Asked {
         id: order.label.id.clone(),
         time: order.label.time.clone(),
         caller: Caller { uid: client.peer.uid, gid: client.peer.gid },
@@ -72,6 +75,7 @@ pub async fn run(client: &Rc<Client>, id: Id, asked: Run, descriptors: Vec<Owned
         profile: order.label.profile.clone(),
         argv: order.argv.clone(),
     };
+    let record: Record = (asked, order.request.secrets());
     client.service.runs.enter(&entry);
     let config = client.service.config();
     let permit = tokio::select! {
@@ -113,8 +117,9 @@ async fn given_up(client: &Client, entry: &Entry, detach: bool) {
 }
 
 /// Nothing was executed: that is a verdict too, and the answer.
-async fn not_begun(client: &Client, id: &Id, entry: &Entry, asked: Asked, seen: &Seen, retry: Option<u64>) {
-    let verdict = Verdict::new(asked, seen, Output::default());
+async fn not_begun(client: &Client, id: &Id, entry: &Entry, (asked, known): Record, seen: &Seen, retry: Option<u64>) {
+    let mut verdict = Verdict::new(asked, seen, Output::default());
+    verdict.redact(&known);
     let mut fault = match seen {
         Seen::Refused(reason) | Seen::Failed(reason, _) => Fault::of_reason(reason),
         Seen::Run { .. } => Fault::refused("not_executed", "the command cannot be executed"),
@@ -261,7 +266,7 @@ async fn connect(
 async fn finish(
     client: &Client,
     entry: &Entry,
-    asked: Asked,
+    (asked, known): Record,
     under: Under,
     signals: mpsc::Receiver<i32>,
     detach: bool,
@@ -274,7 +279,8 @@ async fn finish(
         let _ = pump.await;
     }
     let output = Output { observed, bytes: tally.bytes.get(), truncated: tally.truncated.get() };
-    let verdict = Verdict::new(asked, &seen, output);
+    let mut verdict = Verdict::new(asked, &seen, output);
+    verdict.redact(&known);
     let line = settle(client, entry, &verdict);
     let _ = client.outbox.put(line, Vec::new()).await;
 }

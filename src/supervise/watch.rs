@@ -42,10 +42,7 @@ pub struct Pipes {
 /// made.
 pub fn ask(launcher: &Channel, request: &RunRequest) -> std::io::Result<Pipes> {
     let pipes = Pipes::new()?;
-    let (input, output, error) = (stdin(), stdout(), stderr());
-    let own: [BorrowedFd<'_>; 3] = [input.as_fd(), output.as_fd(), error.as_fd()];
-    let all: Vec<BorrowedFd<'_>> = own.into_iter().chain(pipes.commands.iter().map(AsFd::as_fd)).collect();
-    launcher.send(&ToLauncher::Run(Box::new(request.clone())), &all)?;
+    pipes.give(|all| launcher.send(&ToLauncher::Run(Box::new(request.clone())), all))?;
     Ok(pipes)
 }
 
@@ -63,7 +60,7 @@ pub async fn attend(
     };
     let tally = Arc::new(Tally::default());
     let raw = if master.is_some() { Raw::enter()? } else { None };
-    let relays = connect(pipes, &started, master.as_ref(), &tally)?;
+    let relays = connect(pipes, started.relayed, started.output, master.as_ref(), &tally)?;
     let seen = until_over(launcher, &mut signals, master.as_ref(), started).await?;
     drop(master);
     for relay in relays {
@@ -83,16 +80,19 @@ pub async fn attend(
     ))
 }
 
-/// Output that could not be delivered must not look like success; a reader who left wanted no more of it.
 fn lost_output(seen: Seen, tally: &Tally) -> Seen {
-    let errno = Errno::from_raw(i32::try_from(tally.broken.load(Ordering::Relaxed)).unwrap_or(libc::EIO));
-    match (seen, errno) {
-        (Seen::Run { started, .. }, errno) if errno as i32 != 0 && errno != Errno::EPIPE => {
-            let message = format!("cannot write the command's output: {}", errno.desc());
-            Seen::Failed(Reason { code: "failed.output".into(), message, remedy: None }, Some(started))
-        }
+    match (seen, undelivered(tally)) {
+        (Seen::Run { started, .. }, Some(reason)) => Seen::Failed(reason, Some(started)),
         (seen, _) => seen,
     }
+}
+
+/// Output that could not be delivered must not look like success; a reader who left wanted no more of it.
+pub fn undelivered(tally: &Tally) -> Option<Reason> {
+    let errno = Errno::from_raw(i32::try_from(tally.broken.load(Ordering::Relaxed)).unwrap_or(libc::EIO));
+    let message = format!("cannot write the command's output: {}", errno.desc());
+    let lost = errno as i32 != 0 && errno != Errno::EPIPE;
+    lost.then(|| Reason { code: "failed.output".into(), message, remedy: None })
 }
 
 fn observed(seen: &Seen) -> bool {
@@ -130,7 +130,8 @@ fn pass_on(launcher: &Channel, number: i32) -> std::io::Result<()> {
     }
 }
 
-fn follow_size(master: BorrowedFd<'_>) {
+/// Gives the command's terminal the size of the caller's.
+pub fn follow_size(master: BorrowedFd<'_>) {
     if let Ok(size) = terminal::size(stdin().as_fd()) {
         // A terminal without a size keeps the one it has.
         let _ = terminal::resize(master, size);
@@ -184,9 +185,12 @@ pub fn launcher_gone(started: Option<Box<Started>>) -> Seen {
     Seen::Failed(Reason { code: "failed.launcher".into(), message, remedy: None }, started)
 }
 
-fn connect(
+/// Connects the caller's streams to the command's where they were not handed over: those that `relayed` says, and the
+/// terminal, if there is one. `limit` is of all output together.
+pub fn connect(
     pipes: Pipes,
-    started: &Started,
+    relayed: [bool; 3],
+    limit: Option<u64>,
     master: Option<&OwnedFd>,
     tally: &Arc<Tally>,
 ) -> std::io::Result<Vec<JoinHandle<()>>> {
@@ -196,48 +200,54 @@ fn connect(
     let mut relays = Vec::new();
     if let Some(master) = master {
         relay::input(stdin().as_fd().try_clone_to_owned()?, master.try_clone()?)?;
-        relays.push(relay::output(
-            master.try_clone()?,
-            stdout().as_fd().try_clone_to_owned()?,
-            started.output,
-            tally.clone(),
-        )?);
+        relays.push(relay::output(master.try_clone()?, stdout().as_fd().try_clone_to_owned()?, limit, tally.clone())?);
     }
-    if started.relayed[0] {
+    if relayed[0] {
         // Not waited for: a caller's terminal may never send another byte.
         relay::input(stdin().as_fd().try_clone_to_owned()?, input)?;
     }
-    if started.relayed[1] {
-        relays.push(relay::output(output, stdout().as_fd().try_clone_to_owned()?, started.output, tally.clone())?);
+    if relayed[1] {
+        relays.push(relay::output(output, stdout().as_fd().try_clone_to_owned()?, limit, tally.clone())?);
     }
-    if started.relayed[2] {
-        relays.push(relay::output(error, stderr().as_fd().try_clone_to_owned()?, started.output, tally.clone())?);
+    if relayed[2] {
+        relays.push(relay::output(error, stderr().as_fd().try_clone_to_owned()?, limit, tally.clone())?);
     }
     Ok(relays)
 }
 
 impl Pipes {
-    fn new() -> std::io::Result<Pipes> {
+    /// New ones.
+    pub fn new() -> std::io::Result<Pipes> {
         let (stdin_read, stdin_write) = pipe2(OFlag::O_CLOEXEC)?;
         let (stdout_read, stdout_write) = pipe2(OFlag::O_CLOEXEC)?;
         let (stderr_read, stderr_write) = pipe2(OFlag::O_CLOEXEC)?;
         Ok(Pipes { ours: [stdin_write, stdout_read, stderr_read], commands: [stdin_read, stdout_write, stderr_write] })
     }
+
+    /// Calls `send` with what a launcher is given: the caller's own stdin, stdout and stderr, then the command's ends.
+    pub fn give<T>(&self, send: impl FnOnce(&[BorrowedFd<'_>]) -> T) -> T {
+        let (input, output, error) = (stdin(), stdout(), stderr());
+        let own: [BorrowedFd<'_>; 3] = [input.as_fd(), output.as_fd(), error.as_fd()];
+        let all: Vec<BorrowedFd<'_>> = own.into_iter().chain(self.commands.iter().map(AsFd::as_fd)).collect();
+        send(&all)
+    }
 }
 
 /// The caller's signals.
-struct Signals {
+pub struct Signals {
     streams: Vec<(i32, Signal)>,
 }
 
 impl Signals {
-    fn listen() -> std::io::Result<Signals> {
+    /// Those that are passed on, and changes of the window's size.
+    pub fn listen() -> std::io::Result<Signals> {
         let numbers = PASSED_ON.into_iter().chain([libc::SIGWINCH]);
         let streams = numbers.map(|number| Ok((number, signal(SignalKind::from_raw(number))?)));
         Ok(Signals { streams: streams.collect::<std::io::Result<_>>()? })
     }
 
-    async fn next(&mut self) -> i32 {
+    /// The next one.
+    pub async fn next(&mut self) -> i32 {
         std::future::poll_fn(|context| {
             for (number, stream) in &mut self.streams {
                 if stream.poll_recv(context).is_ready() {

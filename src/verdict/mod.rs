@@ -47,7 +47,7 @@ pub struct Verdict {
     pub exit_code: Option<i32>,
     /// The signal that ended it, if one did.
     pub signal: Option<i32>,
-    /// Of a refusal or failure: the stable code and the line that was shown.
+    /// Of a refusal, a failure, or a command that cannot be executed: the stable code and the line that was shown.
     pub reason: Option<Reason>,
     /// What was enforced, and proven.
     pub enforcement: Enforcement,
@@ -273,7 +273,7 @@ impl Verdict {
     /// Puts together what was asked and what was seen.
     pub fn new(asked: Asked, seen: &Seen, output: Output) -> Verdict {
         let (started, ended, reason) = match seen {
-            Seen::Run { started, ended } => (Some(started), Some(ended), None),
+            Seen::Run { started, ended } => (Some(started), Some(ended), not_executed(ended.end, &asked.argv)),
             Seen::Refused(reason) => (None, None, Some(reason.clone())),
             Seen::Failed(reason, started) => (started.as_ref(), None, Some(reason.clone())),
         };
@@ -303,6 +303,16 @@ impl Verdict {
             digest: None,
         }
     }
+}
+
+/// Why the command is none that can be executed in the jail.
+fn not_executed(end: End, argv: &[Vec<u8>]) -> Option<Reason> {
+    let End::NotExecuted(number) = end else { return None };
+    let errno = nix::errno::Errno::from_raw(number);
+    let name = argv.first().map_or_else(Default::default, |name| String::from_utf8_lossy(name));
+    let why = if number == libc::ENOENT { "not found in the jail" } else { errno.desc() };
+    let message = format!("cannot execute `{name}`: {why}");
+    Some(Reason { code: format!("not_executed.{errno:?}"), message, remedy: None })
 }
 
 fn outcome(seen: &Seen) -> Outcome {

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::Tier;
 use crate::plan::Plan;
 use crate::plan::filter::Program;
+use crate::policy::environment::{Secrecy, secrecy};
 // The facts themselves belong to the verdict, further down the ladder; messages carry them as they are.
 pub use crate::verdict::run::{Cause, End, Ended, Finding, NameDenial, Started, Used};
 
@@ -62,6 +63,14 @@ pub struct RunRequest {
     pub terminal: Terminal,
     /// The caller's wall limit, milliseconds.
     pub timeout_ms: Option<u64>,
+}
+
+impl RunRequest {
+    /// Values that a record must not hold: what the caller has under names of secrets, and what they gave to this run.
+    pub fn secrets(&self) -> Vec<Text> {
+        let all = self.set.iter().chain(&self.inherited);
+        all.filter(|(name, _)| secrecy(name) == Secrecy::Secret).map(|(_, value)| value.clone()).collect()
+    }
 }
 
 /// Whether the command gets a terminal.

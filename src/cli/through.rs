@@ -1,0 +1,219 @@
+//! A run by way of a service: the same for whoever calls it, and the jail is somebody else's to make.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use nix::errno::Errno;
+use serde_json::Value;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::client::{Client, Message, Problem};
+use crate::supervise::outer::Raw;
+use crate::supervise::relay::Tally;
+use crate::supervise::watch::{self, Pipes, Signals};
+use crate::sys::readiness;
+use crate::verdict::{Outcome, Output, Reason, Verdict};
+use crate::wire::fault::Fault;
+use crate::wire::privsep::{RunRequest, Terminal};
+use crate::wire::reply::Running;
+use crate::wire::request::{Run, RunSignal, SignalName, Tty};
+use crate::wire::text::Text;
+
+/// What came of it.
+pub enum Went {
+    /// A verdict.
+    Judged(Box<Verdict>),
+    /// Not through here, for this reason: nothing was executed, and it may be tried directly.
+    Elsewhere(String),
+    /// Neither a verdict nor a run, for this reason.
+    Wrong(Reason),
+}
+
+/// How the service was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chosen {
+    /// Somebody named it: what it says counts.
+    ByName,
+    /// It was there: if it does not grant this, the run is ours to make.
+    ByChance,
+}
+
+/// What a request says beyond what a run without a service needs.
+#[derive(Clone, Debug, Default)]
+pub struct Beyond {
+    /// The agent.
+    pub agent: Option<String>,
+    /// The session.
+    pub session: Option<String>,
+}
+
+/// Refusals that say nothing about the run: it may be made without the service.
+const NOT_HERE: [&str; 3] = ["refused.not_granted", "refused.profile_not_granted", "refused.tier_not_for_others"];
+
+/// Runs by way of the service at `socket`, or at a usual place.
+pub fn run(request: &RunRequest, beyond: &Beyond, socket: Option<&Path>) -> Went {
+    let chosen = if socket.is_some() { Chosen::ByName } else { Chosen::ByChance };
+    let client = match Client::find(socket) {
+        Ok(client) => client,
+        Err(Problem::Gone(path, error)) if chosen == Chosen::ByChance => {
+            return Went::Elsewhere(format!("there is no service at `{}`: {error}", path.display()));
+        }
+        Err(problem) => return Went::Wrong(reason(problem)),
+    };
+    match attempt(client, request, beyond) {
+        Ok(verdict) => Went::Judged(verdict),
+        Err(Problem::Fault(fault)) => turned_down(*fault, chosen),
+        Err(problem) => Went::Wrong(reason(problem)),
+    }
+}
+
+fn turned_down(fault: Fault, chosen: Chosen) -> Went {
+    if chosen == Chosen::ByChance && NOT_HERE.contains(&fault.data.code.as_str()) {
+        return Went::Elsewhere(format!("the service does not grant it: {}", fault.message));
+    }
+    let verdict = fault.data.verdict.as_ref().and_then(|raw| serde_json::from_str::<Verdict>(raw.get()).ok());
+    match verdict {
+        Some(verdict) => Went::Judged(Box::new(verdict)),
+        None => Went::Wrong(reason(Problem::Fault(Box::new(fault)))),
+    }
+}
+
+fn reason(problem: Problem) -> Reason {
+    match problem {
+        Problem::Gone(path, error) => Reason {
+            code: "failed.service".into(),
+            message: format!("cannot use the service at `{}`: {error}", path.display()),
+            remedy: Some("`clawjail run --direct` runs without one".into()),
+        },
+        Problem::Fault(fault) => Reason { code: fault.data.code, message: fault.message, remedy: fault.data.remedy },
+    }
+}
+
+fn attempt(mut client: Client, request: &RunRequest, beyond: &Beyond) -> Result<Box<Verdict>, Problem> {
+    let path = client.path.clone();
+    let gone = |error: std::io::Error| Problem::Gone(path.clone(), error);
+    let pipes = Pipes::new().map_err(&gone)?;
+    let params = params(request, beyond);
+    let asked = pipes.give(|all| client.send("run", &params, all))?;
+    let running: Running = loop {
+        match client.wait()? {
+            Message::Result(id, result) if id == asked => {
+                break serde_json::from_value(result).map_err(|error| gone(error.into()))?;
+            }
+            Message::Fault(_, fault) => return Err(Problem::Fault(fault)),
+            _ => {}
+        }
+    };
+    let master = client.take_descriptor();
+    client.never_wait()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(&gone)?;
+    let judged = runtime.block_on(attend(client, running, master, request.terminal, pipes));
+    // Threads that still wait for the caller's input must not hold us up.
+    runtime.shutdown_background();
+    judged
+}
+
+fn params(request: &RunRequest, beyond: &Beyond) -> Run {
+    let named = |(name, value): &(Vec<u8>, Vec<u8>)| Some((String::from_utf8(name.clone()).ok()?, Text(value.clone())));
+    let tty = match request.terminal {
+        Terminal::None => None,
+        Terminal::Own { rows, columns, stderr } => Some(Tty { rows, columns, stderr }),
+    };
+    Run {
+        argv: request.argv.iter().cloned().map(Text).collect(),
+        profile: Some(request.profile.clone()).filter(|profile| !profile.is_empty()),
+        agent: beyond.agent.clone(),
+        session: beyond.session.clone(),
+        workspace: Some(Text(request.workspace.clone())).filter(|workspace| !workspace.0.is_empty()),
+        cwd: request.cwd.clone().map(Text),
+        env: request.set.iter().filter_map(named).collect(),
+        inherit: request.inherited.iter().filter_map(named).collect(),
+        pass: request.pass.iter().filter_map(|name| String::from_utf8(name.clone()).ok()).collect(),
+        tty,
+        descriptors: 6,
+        timeout_ms: request.timeout_ms,
+        tier: request.tier.map(|tier| tier.word().to_owned()),
+        ..Run::default()
+    }
+}
+
+/// Relays, passes signals on, and waits for the verdict.
+async fn attend(
+    client: Client,
+    running: Running,
+    master: Option<OwnedFd>,
+    terminal: Terminal,
+    pipes: Pipes,
+) -> Result<Box<Verdict>, Problem> {
+    let path = client.path.clone();
+    let gone = |error: std::io::Error| Problem::Gone(path.clone(), error);
+    let mut signals = Signals::listen().map_err(&gone)?;
+    let tally = Arc::new(Tally::default());
+    let raw = if master.is_some() { Raw::enter().map_err(|errno| gone(errno.into()))? } else { None };
+    let relays =
+        watch::connect(pipes, running.relayed, running.output_limit, master.as_ref(), &tally).map_err(&gone)?;
+    let mut client = readiness::watch(client).map_err(&gone)?;
+    let verdict = loop {
+        tokio::select! {
+            heard = hear(&mut client) => match heard? {
+                Message::Notification(method, params) if method == "run.ended" => break verdict(params).map_err(&gone)?,
+                _ => {}
+            },
+            number = signals.next() => match (number, master.as_ref()) {
+                (libc::SIGWINCH, Some(master)) => watch::follow_size(master.as_fd()),
+                (libc::SIGWINCH, None) => {}
+                (number, _) => {
+                    let params = RunSignal { run: running.run.clone(), signal: SignalName::Number(number) };
+                    client.get_mut().send("run.signal", &params, &[])?;
+                }
+            },
+        }
+    };
+    drop(master);
+    for relay in relays {
+        relay.join().map_err(|_| gone(std::io::Error::other("a relay of output panicked")))?;
+    }
+    drop(raw);
+    let observed = terminal != Terminal::None || (running.relayed[1] && running.relayed[2]);
+    Ok(Box::new(with_output(verdict, &tally, observed)))
+}
+
+async fn hear(client: &mut AsyncFd<Client>) -> Result<Message, Problem> {
+    loop {
+        if let Some(message) = client.get_mut().next_message()? {
+            return Ok(message);
+        }
+        let path = client.get_ref().path.clone();
+        let gone = |error: std::io::Error| Problem::Gone(path.clone(), error);
+        let mut ready = client.ready_mut(Interest::READABLE).await.map_err(&gone)?;
+        match ready.get_inner_mut().fill() {
+            Ok(true) | Err(Errno::EINTR) => {}
+            Ok(false) => return Err(gone(std::io::ErrorKind::ConnectionReset.into())),
+            Err(Errno::EAGAIN) => ready.clear_ready(),
+            Err(errno) => return Err(gone(errno.into())),
+        }
+    }
+}
+
+fn verdict(mut params: Value) -> Result<Verdict, std::io::Error> {
+    Ok(serde_json::from_value(params.get_mut("verdict").map(Value::take).unwrap_or_default())?)
+}
+
+/// The service's verdict, with what only we could see: the output that passed through us.
+fn with_output(mut verdict: Verdict, tally: &Tally, observed: bool) -> Verdict {
+    if !verdict.output.observed {
+        verdict.output = Output {
+            observed,
+            bytes: tally.bytes.load(Ordering::Relaxed),
+            truncated: tally.truncated.load(Ordering::Relaxed),
+        };
+    }
+    if let Some(reason) = watch::undelivered(tally) {
+        verdict.outcome = Outcome::Failed;
+        verdict.reason = Some(reason);
+    }
+    verdict
+}
