@@ -1,0 +1,30 @@
+//! What a service does for its callers, and what it does not do for others.
+//!
+//! Each test has a service of its own, in a directory of its own. As root they have callers of several uids; as an ordinary
+//! user, the tests that need those are skipped, loudly.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may stop where it cannot go on"
+)]
+
+#[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "other tests use the rest of it")]
+mod support;
+
+mod service;
+
+mod callers;
+mod runs;
+
+/// Whether the tests can be several users; says so past the harness if not.
+fn as_root(what: &str) -> bool {
+    use std::io::Write;
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        let _ = writeln!(std::io::stderr(), "SKIPPED {what}: not started as root");
+    }
+    root
+}
