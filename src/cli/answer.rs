@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use super::client::Problem;
 use super::report::{code, say};
 use crate::confine::Failed;
 use crate::jail::start::NotStarted;
@@ -59,6 +60,15 @@ pub fn refuse_start(reason: &NotStarted) -> ExitCode {
 fn step(failed: &Failed) -> String {
     let what = failed.what.as_ref().map(|what| format!(" (`{what}`)")).unwrap_or_default();
     format!("cannot plan at step `{}`{what}: {}", failed.step, failed.errno.desc())
+}
+
+/// Says why a service gave no answer.
+pub fn problem(problem: &Problem) -> ExitCode {
+    match problem {
+        Problem::Gone(path, error) => fail(&format!("cannot use the service at `{}`: {error}", path.display())),
+        Problem::Fault(fault) if fault.data.code.starts_with("failed.") => fail(&fault.message),
+        Problem::Fault(fault) => refuse(&fault.message, fault.data.remedy.as_deref()),
+    }
 }
 
 /// Says that something of ours did not work.

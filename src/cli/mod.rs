@@ -7,11 +7,16 @@ use clap::{Parser, Subcommand};
 use crate::supervise::launch::Launcher;
 
 pub mod answer;
+pub mod attach;
 pub mod client;
 pub mod doctor;
+pub mod jail;
+pub mod kill;
 pub mod ledger;
 pub mod log;
 pub mod profile;
+pub mod ps;
+pub mod reload;
 pub mod report;
 pub mod run;
 pub mod serve;
@@ -40,6 +45,16 @@ pub enum Command {
     Run(run::Run),
     /// Serve callers on a socket, until told to stop.
     Serve(serve::Serve),
+    /// Open a jail that stays between runs, list or close such jails.
+    Jail(jail::Jail),
+    /// List the runs of a service.
+    Ps(ps::Ps),
+    /// Send a signal to a run of a service.
+    Kill(kill::Kill),
+    /// Show a run's output so far, and from now on.
+    Attach(attach::Attach),
+    /// Have a service read its configuration again.
+    Reload(reload::Reload),
     /// Look at profiles: what a command may do.
     Profile(profile::Profile),
     /// Try every mechanism for real: what works here, what does not, and what to do about it.
@@ -74,6 +89,11 @@ fn dispatch(cli: Cli, launcher: Option<std::io::Result<Launcher>>) -> ExitCode {
     match cli.command {
         Command::Run(run) => run::run(&run, launcher),
         Command::Serve(serve) => serve::run(&serve),
+        Command::Jail(jail) => jail::run(&jail),
+        Command::Ps(ps) => ps::run(&ps),
+        Command::Kill(kill) => kill::run(&kill),
+        Command::Attach(attach) => attach::run(&attach),
+        Command::Reload(reload) => reload::run(&reload),
         Command::Profile(profile) => profile::run(&profile),
         Command::Doctor(doctor) => doctor::run(&doctor),
         Command::Verdict(verdict) => verdict::run(&verdict),

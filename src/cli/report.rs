@@ -116,6 +116,11 @@ pub fn give_up_in_one_line() {
     }));
 }
 
+/// The end of a run that was only looked at.
+pub fn end(verdict: &Verdict, flushed: io::Result<()>) -> ExitCode {
+    finish(&Sink { verdict: None, lines: Lines::Text }, verdict, flushed, Ok(()))
+}
+
 /// Says what there is to say and gives the exit code.
 pub fn finish(sink: &Sink, verdict: &Verdict, flushed: io::Result<()>, gone: Result<(), Failure>) -> ExitCode {
     match sink.lines {

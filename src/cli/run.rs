@@ -87,6 +87,9 @@ pub struct Run {
     /// What this run belongs to; it is recorded.
     #[arg(long, value_name = "WORD")]
     pub session: Option<String>,
+    /// In this jail of the service, which `clawjail jail open` has opened and which stays.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["direct", "profile", "workspace", "tier", "agent"])]
+    pub jail: Option<String>,
     /// Say who makes the jail.
     #[arg(long, short)]
     pub verbose: bool,
@@ -121,7 +124,7 @@ fn parse_span(text: &str) -> Result<Span, String> {
 }
 
 /// Words that say which tier it is to be, or that it is not ours to make.
-const NOT_AHEAD: [&[u8]; 3] = [b"--tier", b"--socket", b"--agent"];
+const NOT_AHEAD: [&[u8]; 4] = [b"--tier", b"--socket", b"--agent", b"--jail"];
 
 /// Forks the launcher if what follows is a run in the best tier, and nobody else is there to make the jail: it works while
 /// the arguments are read.
@@ -174,15 +177,16 @@ fn judge(
 ) -> (Verdict, Option<Launcher>) {
     // One that was forked ahead is because there is no service.
     if !run.direct && ahead.is_none() {
-        let beyond = Beyond { agent: run.agent.clone(), session: run.session.clone() };
+        let beyond = Beyond { agent: run.agent.clone(), session: run.session.clone(), jail: run.jail.clone() };
         match through::run(request, &beyond, run.socket.as_deref()) {
             Went::Judged(verdict) => {
                 say_way(run, "run by the service");
                 return (*verdict, None);
             }
             Went::Wrong(reason) => return (unserved(asked, reason), None),
-            Went::Elsewhere(why) if run.agent.is_some() => {
-                let remedy = Some("agents are what a service knows; `--profile` needs none".to_owned());
+            Went::Elsewhere(why) if run.agent.is_some() || run.jail.is_some() => {
+                let remedy =
+                    Some("agents and open jails are a service's; start one, or name its `--socket`".to_owned());
                 let reason = Reason { code: "refused.no_service".into(), message: why, remedy };
                 return (unserved(asked, reason), None);
             }
@@ -238,8 +242,8 @@ fn request(run: &Run) -> Result<RunRequest, String> {
         set: run.env.iter().map(|entry| split(entry)).collect::<Result<_, _>>()?,
         pass: run.pass.iter().map(|name| name.as_bytes().to_vec()).collect(),
         inherited: std::env::vars_os().map(|(name, value)| (name.into_vec(), value.into_vec())).collect(),
-        // An agent has one, unless another is named.
-        workspace: if run.agent.is_some() && run.workspace.is_none() {
+        // An agent or a jail has one, unless another is named.
+        workspace: if (run.agent.is_some() || run.jail.is_some()) && run.workspace.is_none() {
             Vec::new()
         } else {
             workspace.into_os_string().into_vec()
@@ -252,7 +256,7 @@ fn request(run: &Run) -> Result<RunRequest, String> {
 
 /// The profile's name; none where an agent has one.
 fn profile(run: &Run) -> String {
-    let default = if run.agent.is_some() { "" } else { "untrusted" };
+    let default = if run.agent.is_some() || run.jail.is_some() { "" } else { "untrusted" };
     run.profile.clone().unwrap_or_else(|| default.to_owned())
 }
 

@@ -12,7 +12,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::client::{Client, Message, Problem};
 use crate::supervise::outer::Raw;
-use crate::supervise::relay::Tally;
+use crate::supervise::relay::{Ending, Tally};
 use crate::supervise::watch::{self, Pipes, Signals};
 use crate::sys::readiness;
 use crate::verdict::{Outcome, Output, Reason, Verdict};
@@ -48,6 +48,8 @@ pub struct Beyond {
     pub agent: Option<String>,
     /// The session.
     pub session: Option<String>,
+    /// The open jail to run in.
+    pub jail: Option<String>,
 }
 
 /// Refusals that say nothing about the run: it may be made without the service.
@@ -110,7 +112,16 @@ fn attempt(mut client: Client, request: &RunRequest, beyond: &Beyond) -> Result<
     let master = client.take_descriptor();
     client.never_wait()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(&gone)?;
-    let judged = runtime.block_on(attend(client, running, master, request.terminal, pipes));
+    // A jail that stays may hold streams open that the command had.
+    let (told, ending) = match beyond.jail {
+        None => (None, Ending::Eof),
+        Some(_) => {
+            let (reader, writer) = std::io::pipe().map_err(&gone)?;
+            (Some(OwnedFd::from(writer)), Ending::Told(Arc::new(reader.into())))
+        }
+    };
+    let outside = Outside { terminal: request.terminal, pipes, told, ending };
+    let judged = runtime.block_on(attend(client, running, master, outside));
     // Threads that still wait for the caller's input must not hold us up.
     runtime.shutdown_background();
     judged
@@ -125,6 +136,7 @@ fn params(request: &RunRequest, beyond: &Beyond) -> Run {
     Run {
         argv: request.argv.iter().cloned().map(Text).collect(),
         profile: Some(request.profile.clone()).filter(|profile| !profile.is_empty()),
+        jail: beyond.jail.clone(),
         agent: beyond.agent.clone(),
         session: beyond.session.clone(),
         workspace: Some(Text(request.workspace.clone())).filter(|workspace| !workspace.0.is_empty()),
@@ -140,21 +152,30 @@ fn params(request: &RunRequest, beyond: &Beyond) -> Run {
     }
 }
 
+/// What we have to do with the command's streams.
+struct Outside {
+    terminal: Terminal,
+    pipes: Pipes,
+    // Closed to end the relays.
+    told: Option<OwnedFd>,
+    ending: Ending,
+}
+
 /// Relays, passes signals on, and waits for the verdict.
 async fn attend(
     client: Client,
     running: Running,
     master: Option<OwnedFd>,
-    terminal: Terminal,
-    pipes: Pipes,
+    outside: Outside,
 ) -> Result<Box<Verdict>, Problem> {
+    let Outside { terminal, pipes, told, ending } = outside;
     let path = client.path.clone();
     let gone = |error: std::io::Error| Problem::Gone(path.clone(), error);
     let mut signals = Signals::listen().map_err(&gone)?;
     let tally = Arc::new(Tally::default());
     let raw = if master.is_some() { Raw::enter().map_err(|errno| gone(errno.into()))? } else { None };
-    let relays =
-        watch::connect(pipes, running.relayed, running.output_limit, master.as_ref(), &tally).map_err(&gone)?;
+    let relays = watch::connect(pipes, running.relayed, running.output_limit, master.as_ref(), &tally, &ending)
+        .map_err(&gone)?;
     let mut client = readiness::watch(client).map_err(&gone)?;
     let verdict = loop {
         tokio::select! {
@@ -172,7 +193,7 @@ async fn attend(
             },
         }
     };
-    drop(master);
+    drop((master, told));
     for relay in relays {
         relay.join().map_err(|_| gone(std::io::Error::other("a relay of output panicked")))?;
     }

@@ -4,6 +4,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use nix::errno::Errno;
+use serde::Serialize;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -11,6 +12,21 @@ use super::privsep::{Answer, Ask};
 use crate::jail::channel::Channel;
 use crate::supervise::watch;
 use crate::sys::readiness;
+
+/// Sends a message, once there is room for it. It is one datagram, so those of two tasks do not mix.
+pub async fn send<T: Serialize>(
+    channel: &AsyncFd<Rc<Channel>>,
+    message: &T,
+    descriptors: &[BorrowedFd<'_>],
+) -> std::io::Result<()> {
+    loop {
+        let mut ready = channel.ready(Interest::WRITABLE).await?;
+        match channel.get_ref().send(message, descriptors) {
+            Err(Errno::EAGAIN) => ready.clear_ready(),
+            sent => return Ok(sent?),
+        }
+    }
+}
 
 /// The channel in the event loop.
 pub struct Link {
@@ -23,15 +39,9 @@ impl Link {
         Ok(Link { channel: readiness::watch(Rc::new(channel))? })
     }
 
-    /// Asks, once there is room for it. A message is one datagram, so those of two tasks do not mix.
+    /// Asks, once there is room for it.
     pub async fn ask(&self, ask: &Ask, descriptors: &[BorrowedFd<'_>]) -> std::io::Result<()> {
-        loop {
-            let mut ready = self.channel.ready(Interest::WRITABLE).await?;
-            match self.channel.get_ref().send(ask, descriptors) {
-                Err(Errno::EAGAIN) => ready.clear_ready(),
-                sent => return Ok(sent?),
-            }
-        }
+        send(&self.channel, ask, descriptors).await
     }
 
     /// The next answer; none when the launcher is gone.

@@ -8,11 +8,11 @@ use serde_json::json;
 
 use super::config::{Role, Standing};
 use super::connection::Client;
-use super::running;
+use super::{jails, running};
 use crate::jail::mandate::Profiles;
 use crate::wire::fault::{Fault, number};
 use crate::wire::reply::{PROTOCOL, Pong};
-use crate::wire::request::{RunAttach, RunResize, RunSignal, RunStdin, SignalName};
+use crate::wire::request::{JailClose, RunAttach, RunResize, RunSignal, RunStdin, SignalName};
 use crate::wire::rpc::{Id, Request};
 
 /// How many descriptors a request takes.
@@ -32,6 +32,9 @@ pub async fn answer(client: &Rc<Client>, id: Id, request: Request, descriptors: 
         Request::RunSignal(signal) => send_signal(client, &signal),
         Request::RunResize(size) => resize(client, &size),
         Request::RunAttach(attach) => return attach_to(client, &id, &attach).await,
+        Request::JailOpen(open) => return jails::open(client, id, *open).await,
+        Request::JailClose(close) => close_jail(client, &close).await,
+        Request::JailList(_) => list_jails(client),
         Request::Ps(_) => ps(client),
         Request::Reload(_) => reload(client).await,
     };
@@ -133,6 +136,19 @@ async fn attach_to(client: &Client, id: &Id, asked: &RunAttach) {
         }
         Err(fault) => drop(client.fault(Some(id), &fault).await),
     }
+}
+
+async fn close_jail(client: &Client, asked: &JailClose) -> Result<serde_json::Value, Fault> {
+    let jail = client.service.jails.find(&asked.jail, may_see(client)?)?;
+    jail.close().await;
+    Ok(json!({}))
+}
+
+fn list_jails(client: &Client) -> Result<serde_json::Value, Fault> {
+    let may_see = may_see(client)?;
+    let jails = client.service.jails.all();
+    let listed = jails.iter().filter(|jail| may_see(jail.shown.uid)).map(|jail| jail.listed());
+    Ok(json!({ "jails": listed.collect::<Vec<_>>() }))
 }
 
 fn ps(client: &Client) -> Result<serde_json::Value, Fault> {

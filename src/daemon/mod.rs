@@ -22,6 +22,7 @@ pub mod config;
 pub mod confinement;
 pub mod connection;
 pub mod guard;
+pub mod jails;
 pub mod launcher;
 pub mod link;
 pub mod methods;

@@ -2,9 +2,11 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
 
 use super::config::{Config, Standing};
 use super::connection::Client;
+use super::jails::Open;
 use super::runs::Label;
 use super::streams::Pipes;
 use crate::host::Tier;
@@ -12,6 +14,7 @@ use crate::jail::stdio::{Use, is_plain};
 use crate::wire::fault::{Fault, number};
 use crate::wire::privsep::{RunRequest, Terminal};
 use crate::wire::request::{Run, Stdin};
+use crate::wire::text::Text;
 
 /// A run, ready to be asked for.
 pub struct Order {
@@ -19,6 +22,8 @@ pub struct Order {
     pub label: Label,
     /// For the keeper.
     pub request: RunRequest,
+    /// The jail to run in, if not one of its own.
+    pub jail: Option<Rc<Open>>,
     /// Where its streams come from and go to.
     pub wiring: Wiring,
     /// What the client calls the session it is part of.
@@ -40,14 +45,25 @@ pub enum Wiring {
 }
 
 /// Reads a request for a run.
-pub fn understand(client: &Client, run: Run, descriptors: Vec<OwnedFd>) -> Result<Order, Fault> {
+pub fn understand(
+    client: &Client,
+    run: Run,
+    jail: Option<Rc<Open>>,
+    descriptors: Vec<OwnedFd>,
+) -> Result<Order, Fault> {
     let config = client.service.config();
     let standing = client.standing().filter(Standing::runs);
     let standing = standing.ok_or_else(|| not_granted(&client.peer.name))?;
     if run.argv.is_empty() {
         return Err(Fault::refused("request_invalid", "no command was given"));
     }
-    let (profile, workspace) = choose(&run, &config, &standing)?;
+    let (profile, workspace) = match &jail {
+        Some(jail) => of_jail(&run, jail)?,
+        None => {
+            let named = Named { profile: &run.profile, agent: &run.agent, workspace: &run.workspace };
+            named.choose(&config, &standing)?
+        }
+    };
     let tier = run.tier.as_deref().map(tier).transpose()?;
     let bytes = |texts: std::collections::BTreeMap<String, crate::wire::text::Text>| {
         texts.into_iter().map(|(name, value)| (name.into_bytes(), value.0)).collect()
@@ -55,7 +71,7 @@ pub fn understand(client: &Client, run: Run, descriptors: Vec<OwnedFd>) -> Resul
     let label = Label {
         id: uuid::Uuid::now_v7().to_string(),
         uid: client.peer.uid,
-        agent: run.agent.clone(),
+        agent: run.agent.clone().or_else(|| jail.as_ref().and_then(|jail| jail.shown.agent.clone())),
         jail: run.jail.clone(),
         profile: profile.clone(),
         argv: run.argv.iter().map(|argument| argument.shown().into_owned()).collect(),
@@ -80,45 +96,74 @@ pub fn understand(client: &Client, run: Run, descriptors: Vec<OwnedFd>) -> Resul
         timeout_ms: run.timeout_ms,
     };
     let wiring = wire(run.stdin, descriptors, terminal)?;
-    Ok(Order { label, request, wiring, session: run.session, detach: run.detach, argv })
+    Ok(Order { label, request, jail, wiring, session: run.session, detach: run.detach, argv })
 }
 
-fn not_granted(name: &str) -> Fault {
+/// The refusal of those who are not named.
+pub fn not_granted(name: &str) -> Fault {
     Fault::refused("not_granted", format!("user `{name}` may not run anything here"))
         .with_remedy("have the operator add a [[caller]] to the service's configuration")
 }
 
-/// Profile and workspace: named, or the agent's, or the caller's default.
-fn choose(run: &Run, config: &Config, standing: &Standing) -> Result<(String, Vec<u8>), Fault> {
-    let agent = match &run.agent {
-        None => None,
-        Some(name) => Some(config.agents.get(name).ok_or_else(|| {
-            Fault::refused("unknown_agent", format!("there is no agent `{name}` in the service's configuration"))
-        })?),
-    };
-    let profile = match (&run.profile, agent) {
-        (Some(named), Some(agent)) if *named != agent.profile => {
-            let message = format!("the agent's profile is `{}`, not `{named}`", agent.profile);
-            return Err(Fault::refused("agent_profile", message));
-        }
-        (Some(named), _) => named.clone(),
-        (None, Some(agent)) => agent.profile.clone(),
-        (None, None) => standing
-            .default
-            .clone()
-            .ok_or_else(|| Fault::refused("no_profile", "no profile was named, and you have no default one"))?,
-    };
-    let of_agent = agent.and_then(|agent| agent.workspace.as_ref()).map(|path| path.as_os_str().as_bytes().to_vec());
-    let workspace = run.workspace.as_ref().map(|workspace| workspace.0.clone()).or(of_agent);
-    let workspace = workspace.ok_or_else(|| Fault::refused("no_workspace", "no workspace was named"))?;
-    if !workspace.starts_with(b"/") {
-        // Ours is not the caller's working directory.
-        return Err(Fault::refused("workspace_unusable", "the workspace is no absolute path"));
+/// What is the jail's already, which a run in it can only repeat.
+fn of_jail(run: &Run, jail: &Open) -> Result<(String, Vec<u8>), Fault> {
+    let own = &jail.shown;
+    let differs = run.profile.as_ref().is_some_and(|profile| *profile != own.profile)
+        || run.agent.as_ref().is_some_and(|agent| Some(agent) != own.agent.as_ref())
+        || run.tier.as_ref().is_some_and(|tier| *tier != own.tier)
+        || run.workspace.as_ref().is_some_and(|workspace| workspace.0 != jail.workspace);
+    if differs {
+        let message = "profile, agent, workspace and tier are those of the jail";
+        return Err(Fault::refused("jail_differs", message).with_remedy("leave them out, or open another jail"));
     }
-    Ok((profile, workspace))
+    Ok((own.profile.clone(), jail.workspace.clone()))
 }
 
-fn tier(word: &str) -> Result<Tier, Fault> {
+/// What a request names.
+pub struct Named<'a> {
+    /// A profile.
+    pub profile: &'a Option<String>,
+    /// An agent.
+    pub agent: &'a Option<String>,
+    /// A workspace.
+    pub workspace: &'a Option<Text>,
+}
+
+impl Named<'_> {
+    /// Profile and workspace: named, or the agent's, or the caller's default.
+    pub fn choose(&self, config: &Config, standing: &Standing) -> Result<(String, Vec<u8>), Fault> {
+        let agent = match self.agent {
+            None => None,
+            Some(name) => Some(config.agents.get(name).ok_or_else(|| {
+                Fault::refused("unknown_agent", format!("there is no agent `{name}` in the service's configuration"))
+            })?),
+        };
+        let profile = match (self.profile, agent) {
+            (Some(named), Some(agent)) if *named != agent.profile => {
+                let message = format!("the agent's profile is `{}`, not `{named}`", agent.profile);
+                return Err(Fault::refused("agent_profile", message));
+            }
+            (Some(named), _) => named.clone(),
+            (None, Some(agent)) => agent.profile.clone(),
+            (None, None) => standing
+                .default
+                .clone()
+                .ok_or_else(|| Fault::refused("no_profile", "no profile was named, and you have no default one"))?,
+        };
+        let of_agent =
+            agent.and_then(|agent| agent.workspace.as_ref()).map(|path| path.as_os_str().as_bytes().to_vec());
+        let workspace = self.workspace.as_ref().map(|workspace| workspace.0.clone()).or(of_agent);
+        let workspace = workspace.ok_or_else(|| Fault::refused("no_workspace", "no workspace was named"))?;
+        if !workspace.starts_with(b"/") {
+            // Ours is not the caller's working directory.
+            return Err(Fault::refused("workspace_unusable", "the workspace is no absolute path"));
+        }
+        Ok((profile, workspace))
+    }
+}
+
+/// A tier by its word.
+pub fn tier(word: &str) -> Result<Tier, Fault> {
     [Tier::Root, Tier::User, Tier::Bare]
         .into_iter()
         .find(|tier| tier.word() == word)

@@ -13,10 +13,12 @@ use nix::errno::Errno;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::io::unix::AsyncFd;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch as watch_channel};
 use tokio::task::JoinHandle;
 
 use super::connection::Client;
+use super::jails::Inside;
+use super::link;
 use super::order::{self, Ends, Order};
 use super::privsep::Ask;
 use super::runs::Entry;
@@ -45,6 +47,7 @@ struct Under {
     keeper: AsyncFd<Rc<Channel>>,
     started: Box<Started>,
     pumps: Vec<JoinHandle<()>>,
+    over: watch_channel::Sender<bool>,
     tally: Rc<Tally>,
     observed: bool,
 }
@@ -60,7 +63,11 @@ struct Ended<'a> {
 
 /// Starts a run and answers; the rest of it goes on by itself.
 pub async fn run(client: &Rc<Client>, id: Id, asked: Run, descriptors: Vec<OwnedFd>) {
-    let order = match order::understand(client, asked, descriptors) {
+    let jail = match asked.jail.as_deref().map(|id| client.service.jails.enter(id, client.peer.uid)).transpose() {
+        Ok(jail) => jail,
+        Err(fault) => return drop(client.fault(Some(&id), &fault).await),
+    };
+    let order = match order::understand(client, asked, jail, descriptors) {
         Ok(order) => order,
         Err(fault) => return drop(client.fault(Some(&id), &fault).await),
     };
@@ -91,6 +98,8 @@ pub async fn run(client: &Rc<Client>, id: Id, asked: Run, descriptors: Vec<Owned
         }
     };
     let detach = order.detach;
+    // Held until the run is over: the jail knows how many are in it.
+    let inside = order.jail.as_ref().map(Inside::of);
     match begin(client, &id, &entry, order).await {
         Began::Not(seen) => not_begun(client, &id, &entry, record, &seen, None).await,
         Began::Running(under) => {
@@ -98,7 +107,7 @@ pub async fn run(client: &Rc<Client>, id: Id, asked: Run, descriptors: Vec<Owned
             let client = client.clone();
             tokio::task::spawn_local(async move {
                 finish(&client, &entry, record, *under, signals, detach).await;
-                drop(permit);
+                drop((permit, inside));
                 client.runs.set(client.runs.get().saturating_sub(1));
             });
         }
@@ -176,11 +185,19 @@ async fn begin(client: &Client, id: &Id, entry: &Rc<Entry>, order: Order) -> Beg
 async fn ask(client: &Client, order: Order) -> std::io::Result<(AsyncFd<Rc<Channel>>, Ends)> {
     let (ours, keepers) = Channel::pair()?;
     let (given, ends) = order.wiring.connect(&client.service.null)?;
-    client.service.link.ask(&Ask::Keep(client.number), &[keepers.as_fd()]).await?;
+    let mut given_as: Vec<_> = given.iter().map(AsFd::as_fd).collect();
+    match &order.jail {
+        Some(jail) => {
+            given_as.push(keepers.as_fd());
+            link::send(&jail.keeper, &ToLauncher::Enter(Box::new(order.request)), &given_as).await?;
+        }
+        None => {
+            client.service.link.ask(&Ask::Keep(client.number), &[keepers.as_fd()]).await?;
+            // The channel is new and empty, so this does not wait.
+            ours.send(&ToLauncher::Run(Box::new(order.request)), &given_as)?;
+        }
+    }
     drop(keepers);
-    let given_as: Vec<_> = given.iter().map(AsFd::as_fd).collect();
-    // The channel is new and empty, so this does not wait.
-    ours.send(&ToLauncher::Run(Box::new(order.request)), &given_as)?;
     ours.never_wait()?;
     Ok((readiness::watch(Rc::new(ours))?, ends))
 }
@@ -215,8 +232,9 @@ async fn answer(
     entry.started(ours);
     // The answer comes before the first output. A client that is gone is noticed where that is waited for.
     let _ = client.outbox.put(reply::result(id, &running), theirs.into_iter().collect()).await;
-    let pumps = pumps.into_iter().map(|pump| tokio::task::spawn_local(pump.run())).collect();
-    Ok(Under { keeper, started, pumps, tally, observed })
+    let (over, told) = watch_channel::channel(false);
+    let pumps = pumps.into_iter().map(|pump| tokio::task::spawn_local(pump.run(told.clone()))).collect();
+    Ok(Under { keeper, started, pumps, over, tally, observed })
 }
 
 async fn connect(
@@ -271,11 +289,15 @@ async fn finish(
     signals: mpsc::Receiver<i32>,
     detach: bool,
 ) {
-    let Under { keeper, started, pumps, tally, observed } = under;
+    let stays = entry.label.jail.is_some();
+    let Under { keeper, started, pumps, over, tally, observed } = under;
     let seen = until_over(client, entry, &keeper, started, signals, detach).await;
     *entry.input.lock().await = None;
+    if stays {
+        // What it left in its jail may hold its streams open: from here on only what is there already is waited for.
+        over.send_replace(true);
+    }
     for pump in pumps {
-        // Every process of the jail is gone, so this ends once the client has read what there is, or is gone.
         let _ = pump.await;
     }
     let output = Output { observed, bytes: tally.bytes.get(), truncated: tally.truncated.get() };

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::admission::Admission;
 use super::config::Config;
+use super::jails::Jails;
 use super::link::Link;
 use super::privsep::Ask;
 use super::runs::Runs;
@@ -26,6 +27,8 @@ pub struct Service {
     pub admission: Rc<Admission>,
     /// Runs that are known.
     pub runs: Runs,
+    /// Jails that are open.
+    pub jails: Jails,
     /// `/dev/null`, opened while it could be.
     pub null: OwnedFd,
     config: RefCell<Rc<Config>>,
@@ -41,6 +44,7 @@ impl Service {
             own,
             admission: Rc::default(),
             runs: Runs::default(),
+            jails: Jails::default(),
             null,
             config: RefCell::new(Rc::new(config)),
             reloading: RefCell::default(),

@@ -9,6 +9,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
 
 use super::outbox::Outbox;
 use super::runs::Entry;
@@ -61,7 +62,6 @@ impl Loose {
         }
     }
 
-    /// What is there now; `WouldBlock` when nothing is.
     fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.file.get_ref().read(buffer)
     }
@@ -194,27 +194,32 @@ pub struct Pump {
 }
 
 impl Pump {
-    /// Moves everything until the last writer is gone.
-    pub async fn run(mut self) {
+    /// Moves everything until the last writer is gone. Once the run is `over`, what is there already is moved, and what
+    /// still comes, from whatever the command left behind, is only kept.
+    pub async fn run(mut self, mut over: watch::Receiver<bool>) {
         let mut buffer = vec![0; CHUNK];
         loop {
+            let read = tokio::select! {
+                biased;
+                read = self.from.read(&mut buffer) => read,
+                _ = over.wait_for(|over| *over) => break,
+            };
             // EIO is how a terminal's master says that its last user is gone.
-            match self.from.read(&mut buffer).await {
+            match read {
                 Ok(0) | Err(_) => return,
                 Ok(count) => self.pass_on(buffer.get(..count).unwrap_or_default()).await,
             }
         }
+        // The event loop may not have heard yet of what is there.
+        while let Ok(count @ 1..) = self.from.read_now(&mut buffer) {
+            self.pass_on(buffer.get(..count).unwrap_or_default()).await;
+        }
+        tokio::task::spawn_local(self.keep_rest(buffer));
     }
 
-    /// Moves what is there already, and says whether more can come.
-    pub async fn drain(&mut self) -> bool {
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            match self.from.read_now(&mut buffer) {
-                Ok(0) => return false,
-                Ok(count) => self.pass_on(buffer.get(..count).unwrap_or_default()).await,
-                Err(error) => return error.kind() == ErrorKind::WouldBlock,
-            }
+    async fn keep_rest(self, mut buffer: Vec<u8>) {
+        while let Ok(count @ 1..) = self.from.read(&mut buffer).await {
+            self.entry.keep(self.stream, buffer.get(..count).unwrap_or_default());
         }
     }
 

@@ -22,7 +22,7 @@ use super::naming::{self, Answer, Judge};
 use crate::confine::shields::Shielded;
 use crate::plan::Plan;
 use crate::sys::seccomp::{self, Notification, NotificationId};
-use crate::wire::privsep::NameDenial;
+use crate::wire::privsep::{NameDenial, Run};
 
 /// Most names that one run's denials are kept of; more are counted under the last.
 const MOST_DENIALS: usize = 256;
@@ -30,14 +30,18 @@ const MOST_DENIALS: usize = 256;
 /// An answer, and the question if it was understood.
 type Decided = (Option<Question>, Answer);
 
+/// What was tried on which path, by which pattern it was denied, and how often.
+type Denials = BTreeMap<(PathBuf, &'static str, String), u64>;
+
 /// The broker of one jail.
 pub struct Broker {
     judge: Judge,
-    listeners: Vec<OwnedFd>,
+    // Of a run that is over, what it left goes on asking; nobody is told any more.
+    listeners: Vec<(Option<Run>, OwnedFd)>,
     lost: Lost,
-    /// Questions that cannot be answered yet, each with its listener.
-    later: Vec<(OwnedFd, Notification)>,
-    denials: BTreeMap<(PathBuf, &'static str, String), u64>,
+    /// Questions that cannot be answered yet, each with its run and its listener.
+    later: Vec<(Option<Run>, OwnedFd, Notification)>,
+    denials: BTreeMap<Run, Denials>,
 }
 
 impl Broker {
@@ -54,29 +58,29 @@ impl Broker {
 
     /// The descriptors to wait on.
     pub fn listeners(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.listeners.iter().map(AsFd::as_fd)
+        self.listeners.iter().map(|(_, listener)| listener.as_fd())
     }
 
     /// Takes over the listener of a new run.
-    pub fn listen(&mut self, listener: Option<OwnedFd>) {
+    pub fn listen(&mut self, run: Run, listener: Option<OwnedFd>) {
         if let Some(listener) = listener {
             // Faster where the kernel can (Linux 6.6); nothing is lost where it cannot.
             let _ = seccomp::wake_on_same_processor(listener.as_fd());
-            self.listeners.push(listener);
+            self.listeners.push((Some(run), listener));
         }
     }
 
     /// Answers one question of each listener that has one, and lets go of those whose last process is gone or that the
     /// kernel no longer answers for: closing one has every call that waits on it, and every later one, fail with `ENOSYS`.
     pub fn serve(&mut self) {
-        for listener in std::mem::take(&mut self.listeners) {
+        for (run, listener) in std::mem::take(&mut self.listeners) {
             let served = match state(listener.as_fd()) {
-                State::Asking => self.answer_next(listener.as_fd()),
+                State::Asking => self.answer_next(run, listener.as_fd()),
                 State::Quiet => Ok(()),
                 State::Gone => continue,
             };
             if served.is_ok() {
-                self.listeners.push(listener);
+                self.listeners.push((run, listener));
             }
         }
     }
@@ -88,17 +92,21 @@ impl Broker {
 
     /// Looks again at questions that could not be answered. Those whose process has gone are not put back.
     pub fn look_again(&mut self) {
-        for (listener, notification) in std::mem::take(&mut self.later) {
+        for (run, listener, notification) in std::mem::take(&mut self.later) {
             let decided = self.decide(listener.as_fd(), &notification);
             // Whoever cannot be answered is not waited for either: with its listener gone the kernel ends the call.
-            drop(self.answer(listener.as_fd(), notification, decided));
+            drop(self.answer(run, listener.as_fd(), notification, decided));
         }
     }
 
-    /// What was denied since the last time, with the command's names for it.
-    pub fn take_denials(&mut self) -> Vec<NameDenial> {
-        let taken = std::mem::take(&mut self.denials).into_iter();
+    /// What was denied to a run that is over, with the command's names for it.
+    pub fn take_denials(&mut self, run: Run) -> Vec<NameDenial> {
+        for (of, _) in self.listeners.iter_mut().filter(|(of, _)| *of == Some(run)) {
+            *of = None;
+        }
+        let taken = self.denials.remove(&run).unwrap_or_default();
         taken
+            .into_iter()
             .map(|((path, action, pattern), count)| {
                 let path = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()).to_vec();
                 NameDenial { path, action: action.to_owned(), pattern, count }
@@ -106,21 +114,27 @@ impl Broker {
             .collect()
     }
 
-    fn answer_next(&mut self, listener: BorrowedFd<'_>) -> io::Result<()> {
+    fn answer_next(&mut self, run: Option<Run>, listener: BorrowedFd<'_>) -> io::Result<()> {
         let Some(notification) = unless_gone(seccomp::receive(listener))? else { return Ok(()) };
         let decided = self.decide(listener, &notification);
-        self.answer(listener, notification, decided)
+        self.answer(run, listener, notification, decided)
     }
 
-    fn answer(&mut self, listener: BorrowedFd<'_>, notification: Notification, decided: Decided) -> io::Result<()> {
+    fn answer(
+        &mut self,
+        run: Option<Run>,
+        listener: BorrowedFd<'_>,
+        notification: Notification,
+        decided: Decided,
+    ) -> io::Result<()> {
         let (question, answer) = decided;
         let answer = match answer {
             Answer::Later => {
-                self.later.push((listener.try_clone_to_owned()?, notification));
+                self.later.push((run, listener.try_clone_to_owned()?, notification));
                 return Ok(());
             }
             Answer::Denied { path, action, pattern } => {
-                self.note(path, action, pattern);
+                self.note(run, (path, action, pattern));
                 Answer::Errno(Errno::EACCES)
             }
             answer => answer,
@@ -146,11 +160,12 @@ impl Broker {
         }
     }
 
-    fn note(&mut self, path: PathBuf, action: &'static str, pattern: String) {
-        let key = (path, action, pattern);
-        if self.denials.len() < MOST_DENIALS || self.denials.contains_key(&key) {
-            *self.denials.entry(key).or_default() += 1;
-        } else if let Some(mut last) = self.denials.last_entry() {
+    fn note(&mut self, run: Option<Run>, key: (PathBuf, &'static str, String)) {
+        let Some(run) = run else { return };
+        let denials = self.denials.entry(run).or_default();
+        if denials.len() < MOST_DENIALS || denials.contains_key(&key) {
+            *denials.entry(key).or_default() += 1;
+        } else if let Some(mut last) = denials.last_entry() {
             *last.get_mut() += 1;
         }
     }

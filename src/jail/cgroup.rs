@@ -234,7 +234,8 @@ impl Group {
         fs::read_to_string(directory.join(file)).ok()
     }
 
-    fn oom_kills(&self) -> u64 {
+    /// How many processes the kernel has killed for lack of memory.
+    pub fn oom_kills(&self) -> u64 {
         let file = if self.version == Version::V2 { "memory.events" } else { "memory.oom_control" };
         let Some(directory) = self.directory("memory") else { return 0 };
         keyed(&fs::read_to_string(directory.join(file)).unwrap_or_default(), "oom_kill").unwrap_or(0)

@@ -68,6 +68,34 @@ pub fn end_all_but(spared: &[Pid]) -> Result<(), Errno> {
     }
 }
 
+/// Kills the process `leader`, what is in its session and what descends from it, and reaps nobody. What left both is another
+/// run's business no more than this one's: it lives on until its jail is closed.
+pub fn end_session(leader: Pid) {
+    // Stopped first, nothing of it forks any more; a second look finds what was forked during the first.
+    for signal in [Signal::SIGSTOP, Signal::SIGSTOP, Signal::SIGKILL] {
+        let mut found = vec![leader];
+        collect(leader, &mut found);
+        found.extend(members(leader));
+        for pid in found {
+            // One that ended in between is no failure.
+            let _ = kill(pid, signal);
+        }
+    }
+}
+
+/// The processes whose session is `session`; proc_pid_stat(5).
+fn members(session: Pid) -> Vec<Pid> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_member = |pid: &i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // Behind the name, which may hold anything: state, parent, group, session.
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+        fields.split_ascii_whitespace().nth(3).and_then(|word| word.parse().ok()) == Some(session.as_raw())
+    };
+    pids.filter(is_member).map(Pid::from_raw).collect()
+}
+
 /// Kills and reaps everything in this process's Landlock domain. Only for a process whose domain scopes its signals:
 /// the kernel then reaches all of the domain, and nothing else, in one step that no fork can outrun.
 pub fn end_my_domain() {

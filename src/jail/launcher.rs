@@ -16,13 +16,14 @@ use nix::sys::signal::Signal;
 use super::ahead::Ahead;
 use super::channel::{Arrived, Channel};
 use super::failure;
+use super::keeping;
 use super::mandate::Mandate;
 use super::start::{self, NotStarted};
 use super::watch::{self, Over};
 use crate::confine::Failed;
 use crate::host::Tier;
 use crate::sys::process;
-use crate::wire::privsep::{FromLauncher, RunRequest, ToLauncher};
+use crate::wire::privsep::{FromLauncher, Lifetime, RunRequest, ToLauncher};
 
 /// Serves one supervisor, who will ask for tier `expected` or does not care, until it is gone; for whom, `mandate` says. Runs
 /// in a fork of `main`, made before any thread.
@@ -31,9 +32,13 @@ pub fn serve(supervisor: Channel, expected: Option<Tier>, mandate: &Mandate) -> 
     if prepare().is_ok() {
         let mut ahead = Some(Ahead::begin(expected, mandate));
         while let Ok(Arrived::Message(message, descriptors)) = supervisor.receive::<ToLauncher>() {
-            let ToLauncher::Run(request) = message else { continue };
-            let ahead = ahead.take().unwrap_or_else(|| Ahead::begin(expected, mandate));
-            if run(&supervisor, *request, descriptors, ahead).is_err() {
+            let mut ready = || ahead.take().unwrap_or_else(|| Ahead::begin(expected, mandate));
+            let told = match message {
+                ToLauncher::Run(request) => run(&supervisor, *request, descriptors, ready()),
+                ToLauncher::Open(request, lifetime) => keep(&supervisor, &request, lifetime, ready()),
+                ToLauncher::Signal(_) | ToLauncher::Kill(_) | ToLauncher::Enter(_) | ToLauncher::Close => Ok(()),
+            };
+            if told.is_err() {
                 break;
             }
         }
@@ -57,7 +62,20 @@ fn run(supervisor: &Channel, request: RunRequest, descriptors: Vec<OwnedFd>, ahe
     jail.close().or_else(|failed| supervisor.send(&FromLauncher::Failed(failure(failed)), &[]))
 }
 
-fn answer(not_started: NotStarted) -> FromLauncher {
+/// One jail that stays, until it is closed.
+fn keep(supervisor: &Channel, request: &RunRequest, lifetime: Lifetime, ahead: Ahead) -> Result<(), Errno> {
+    let last = match keeping::open(supervisor, request, lifetime, ahead) {
+        Ok(kept) => match kept.attend() {
+            Ok(closing) => FromLauncher::Closed(closing),
+            Err(failed) => FromLauncher::Failed(failure(failed)),
+        },
+        Err(not_started) => answer(not_started),
+    };
+    supervisor.send(&last, &[])
+}
+
+/// What the supervisor is told of a run that did not start.
+pub fn answer(not_started: NotStarted) -> FromLauncher {
     match not_started {
         NotStarted::Refused(refused) => {
             FromLauncher::Refused { code: refused.code.to_owned(), message: refused.message, remedy: refused.remedy }

@@ -127,6 +127,18 @@ impl Mandate {
         }
     }
 
+    /// Refuses a jail that stays.
+    pub fn admit_lasting(&self) -> Result<(), Refused> {
+        match self {
+            Mandate::Granted(grant) if grant.lasting == Lasting::Refused => Err(Refused {
+                code: "jails_not_granted",
+                message: format!("user `{}` may not keep a jail", grant.caller.name),
+                remedy: Some("run the command without one: each run has a jail of its own".into()),
+            }),
+            Mandate::Own | Mandate::Granted(_) => Ok(()),
+        }
+    }
+
     /// Refuses a tier in which we could not become somebody else: without our own namespaces a command has the uid that we
     /// have, and a user namespace of ours maps nobody but us.
     pub fn admit_tier(&self, tier: Tier, caller: Ids, own: Ids) -> Result<(), Refused> {

@@ -18,6 +18,7 @@ pub mod examine;
 pub mod folding;
 pub mod idmap;
 pub mod init;
+pub mod keeping;
 pub mod launcher;
 pub mod lost;
 pub mod mandate;

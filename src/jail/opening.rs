@@ -23,7 +23,7 @@ use crate::confine::Failed;
 use crate::confine::identity::errno_of;
 use crate::host::{Controllers, Tier};
 use crate::sys::process::{self, Fork, namespaces};
-use crate::wire::privsep::{Command, Filters, FromInit, Orders, ToInit};
+use crate::wire::privsep::{Command, Filters, FromInit, Orders, Run, ToInit};
 
 /// A jail that exists.
 #[derive(Debug)]
@@ -79,8 +79,18 @@ impl Jail {
     }
 
     /// Has init start `command`.
-    pub fn start(&self, command: Command, stdio: &[BorrowedFd<'_>]) -> Result<(), Failed> {
-        self.tell(&ToInit::Start(Box::new(command)), stdio)
+    pub fn start(&self, run: Run, command: Command, stdio: &[BorrowedFd<'_>]) -> Result<(), Failed> {
+        self.tell(&ToInit::Start(run, Box::new(command)), stdio)
+    }
+
+    /// Has init send a signal to a command.
+    pub fn signal(&self, run: Run, number: i32) -> Result<(), Failed> {
+        self.tell(&ToInit::Signal(run, number), &[])
+    }
+
+    /// Has init end a command with all that descends from it.
+    pub fn end(&self, run: Run) -> Result<(), Failed> {
+        self.tell(&ToInit::End(run), &[])
     }
 
     fn tell(&self, message: &ToInit, descriptors: &[BorrowedFd<'_>]) -> Result<(), Failed> {

@@ -1,8 +1,9 @@
-//! What init does once its jail stands: start the run, hear its proof, pass signals on, reap, and make names.
+//! What init does once its jail stands: start runs, hear their proof, pass signals on, reap, and make names.
 //!
 //! One loop over three kinds of descriptors: the launcher's channel, a signalfd for ended children, and the listeners of
 //! brokered runs. Nothing here blocks on what a command does.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -16,13 +17,13 @@ use nix::unistd::Pid;
 use super::broker::Broker;
 use super::channel::{Arrived, Channel};
 use super::command::{Stdio, Word, Worn, become_command};
-use super::failure;
+use super::{descendants, failure};
 use crate::confine::shields::Shielded;
 use crate::confine::{Failed, descriptors};
 use crate::host::Tier;
 use crate::sys::process::{self, Ended, Fork, How};
 use crate::sys::terminal;
-use crate::wire::privsep::{Command, End, Filters, FromInit, Orders, Terminal, ToInit};
+use crate::wire::privsep::{Command, End, Filters, FromInit, Keeps, Orders, Run, Terminal, ToInit};
 
 /// How long a question is left alone that could not be answered.
 const WAIT_MS: u16 = 5;
@@ -33,7 +34,7 @@ pub struct Runs<'a> {
     orders: Orders,
     filters: Filters,
     shielded: Vec<Shielded>,
-    leader: Option<Pid>,
+    leaders: BTreeMap<Run, Pid>,
     broker: Broker,
     proven: bool,
 }
@@ -49,7 +50,7 @@ impl<'a> Runs<'a> {
     /// Takes over a jail that was built and confined.
     pub fn new(launcher: &'a Channel, orders: Orders, filters: Filters, shielded: Vec<Shielded>) -> Runs<'a> {
         let broker = Broker::new(&orders.plan, shielded.clone());
-        Runs { launcher, orders, filters, shielded, leader: None, broker, proven: false }
+        Runs { launcher, orders, filters, shielded, leaders: BTreeMap::new(), broker, proven: false }
     }
 
     /// Whether a run has shown that nothing gets out of this jail.
@@ -57,7 +58,7 @@ impl<'a> Runs<'a> {
         self.proven
     }
 
-    /// Serves until the run is over or the launcher is gone. Whatever is left of the run dies with us.
+    /// Serves until the only run is over, or the launcher is gone. Whatever is left of any run dies with us.
     pub fn serve(&mut self) -> Result<(), Failed> {
         let failed = Failed::at("serve_runs");
         let mut children = SigSet::empty();
@@ -103,11 +104,16 @@ impl<'a> Runs<'a> {
     fn obey(&mut self) -> Result<Next, Failed> {
         match self.launcher.receive().map_err(Failed::at("obey"))? {
             Arrived::Gone => return Ok(Next::Stop),
-            Arrived::Message(ToInit::Start(command), stdio) => match self.start(&command, stdio) {
+            Arrived::Message(ToInit::Start(run, command), stdio) => match self.start(run, &command, stdio) {
                 Ok(()) => {}
-                Err(failed) => self.tell(&FromInit::Failed(failure(failed)))?,
+                Err(failed) => self.tell(&FromInit::NotStarted(run, failure(failed)))?,
             },
-            Arrived::Message(ToInit::Signal(number), _) => self.signal(number),
+            Arrived::Message(ToInit::Signal(run, number), _) => self.signal(run, number),
+            Arrived::Message(ToInit::End(run), _) => {
+                if let Some(leader) = self.leaders.get(&run) {
+                    descendants::end_session(*leader);
+                }
+            }
             Arrived::Message(ToInit::Orders(_) | ToInit::Confine(_), _) => {
                 return Err(Failed::at("obey")(Errno::EPROTO));
             }
@@ -115,8 +121,8 @@ impl<'a> Runs<'a> {
         Ok(Next::Continue)
     }
 
-    fn start(&mut self, command: &Command, given: Vec<OwnedFd>) -> Result<(), Failed> {
-        if self.leader.is_some() {
+    fn start(&mut self, run: Run, command: &Command, given: Vec<OwnedFd>) -> Result<(), Failed> {
+        if self.leaders.contains_key(&run) {
             return Err(Failed::at("start")(Errno::EBUSY));
         }
         let (stdio, master) = self.stdio(command.terminal, given)?;
@@ -131,43 +137,43 @@ impl<'a> Runs<'a> {
         };
         drop(childs);
         drop(stdio);
-        self.leader = Some(pid);
-        self.hear_out(&mine)?;
+        self.leaders.insert(run, pid);
+        self.hear_out(run, &mine)?;
         let master: Vec<_> = master.iter().map(AsFd::as_fd).collect();
-        if self.leader.is_some() {
-            self.launcher.send(&FromInit::Running, &master).map_err(Failed::at("send_running"))?;
+        if self.leaders.contains_key(&run) {
+            self.launcher.send(&FromInit::Running(run), &master).map_err(Failed::at("send_running"))?;
         }
         Ok(())
     }
 
     /// Listens until the new process has become the command, which closes its end, or says why it has not.
-    fn hear_out(&mut self, process: &Channel) -> Result<(), Failed> {
+    fn hear_out(&mut self, run: Run, process: &Channel) -> Result<(), Failed> {
         loop {
             match process.receive().map_err(Failed::at("hear_out"))? {
                 Arrived::Gone => return Ok(()),
                 Arrived::Message(Word::Proven(findings), mut listener) => {
                     self.proven = true;
-                    self.broker.listen(listener.pop());
-                    self.tell(&FromInit::Proven(findings))?;
+                    self.broker.listen(run, listener.pop());
+                    self.tell(&FromInit::Proven(run, findings))?;
                 }
                 Arrived::Message(Word::Broken(findings), _) => {
-                    self.forget_leader()?;
-                    return self.tell(&FromInit::Proven(findings));
+                    self.forget_leader(run)?;
+                    return self.tell(&FromInit::Proven(run, findings));
                 }
                 Arrived::Message(Word::NotExecuted(errno), _) => {
-                    let ended = self.forget_leader()?;
-                    return self.report(End::NotExecuted(errno), ended);
+                    let ended = self.forget_leader(run)?;
+                    return self.report(run, End::NotExecuted(errno), ended);
                 }
                 Arrived::Message(Word::Failed(failure), _) => {
-                    self.forget_leader()?;
-                    return self.tell(&FromInit::Failed(failure));
+                    self.forget_leader(run)?;
+                    return self.tell(&FromInit::NotStarted(run, failure));
                 }
             }
         }
     }
 
-    fn forget_leader(&mut self) -> Result<Option<Ended>, Failed> {
-        let Some(pid) = self.leader.take() else { return Ok(None) };
+    fn forget_leader(&mut self, run: Run) -> Result<Option<Ended>, Failed> {
+        let Some(pid) = self.leaders.remove(&run) else { return Ok(None) };
         process::wait_for(pid).map(Some).map_err(Failed::at("forget_leader"))
     }
 
@@ -189,8 +195,8 @@ impl<'a> Runs<'a> {
         Ok((Stdio { descriptors: [copy()?, copy()?, error], terminal: true }, master))
     }
 
-    fn signal(&self, number: i32) {
-        let (Some(leader), Ok(signal)) = (self.leader, Signal::try_from(number)) else { return };
+    fn signal(&self, run: Run, number: i32) {
+        let (Some(leader), Ok(signal)) = (self.leaders.get(&run).copied(), Signal::try_from(number)) else { return };
         // What a terminal sends goes to the whole group, as a terminal would; what a person sends goes to the command.
         let whole_group =
             matches!(signal, Signal::SIGINT | Signal::SIGQUIT | Signal::SIGHUP | Signal::SIGTSTP | Signal::SIGCONT);
@@ -202,25 +208,29 @@ impl<'a> Runs<'a> {
     fn reap(&mut self) -> Result<Next, Failed> {
         let mut next = Next::Continue;
         while let Ok(Some(ended)) = process::reap(None) {
-            if Some(ended.pid) == self.leader {
-                self.leader = None;
+            let of_run = self.leaders.iter().find(|(_, leader)| **leader == ended.pid).map(|(run, _)| *run);
+            if let Some(run) = of_run {
+                self.leaders.remove(&run);
                 let end = match ended.how {
                     How::Exited(code) => End::Exited(code),
                     How::Signalled(signal) => End::Signalled(signal),
                 };
-                self.report(end, Some(ended))?;
-                next = Next::Stop;
+                self.report(run, end, Some(ended))?;
+                if self.orders.keeps == Keeps::OneRun {
+                    next = Next::Stop;
+                }
             }
         }
         Ok(next)
     }
 
-    fn report(&mut self, end: End, ended: Option<Ended>) -> Result<(), Failed> {
+    fn report(&mut self, run: Run, end: End, ended: Option<Ended>) -> Result<(), Failed> {
         let micros = |time: Option<std::time::Duration>| {
             time.map_or(0, |time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
         };
-        let denials = self.broker.take_denials();
+        let denials = self.broker.take_denials(run);
         self.tell(&FromInit::Ended {
+            run,
             end,
             user_us: micros(ended.map(|ended| ended.user)),
             system_us: micros(ended.map(|ended| ended.system)),

@@ -33,7 +33,9 @@ use crate::profile::Profile;
 use crate::profile::load::Sources;
 use crate::profile::promise::Promise;
 use crate::profile::resolve::resolve;
-use crate::wire::privsep::{Command, Failure, Filters, Finding, FromInit, FromLauncher, Orders, RunRequest, Started};
+use crate::wire::privsep::{
+    Command, Failure, Filters, Finding, FromInit, FromLauncher, Keeps, Orders, Run, RunRequest, Started,
+};
 
 /// Why there is no run.
 #[derive(Debug)]
@@ -70,6 +72,30 @@ pub fn start(
     let began = Instant::now();
     let given = Given::new(descriptors)?;
     refuse_malformed(request)?;
+    let (_, Raised { jail, prepared, private }) = raise(request, ahead, Keeps::OneRun)?;
+    let command = make_command(request, &prepared.plan, &private)?;
+    let stdio = stdio::choose(&given, request.terminal, &prepared.plan, jail.birth.tier)?;
+    let membership = await_membership(&jail)?;
+    jail.start(ONLY, command, &stdio.for_init())?;
+    let running = Running { jail, deadline: prepared.plan.limits.wall_ms, began };
+    await_running(supervisor, running, prepared, membership, &stdio)
+}
+
+/// The number of a jail's only run.
+const ONLY: Run = 0;
+
+/// A jail whose init builds and confines itself.
+pub struct Raised {
+    /// The jail.
+    pub jail: Jail,
+    /// What it is made by.
+    pub prepared: Prepared,
+    /// Where its private places are, in the bare tier.
+    pub private: String,
+}
+
+/// Makes the jail for `request`, and does not wait until it stands.
+pub fn raise(request: &RunRequest, ahead: Ahead, keeps: Keeps) -> Result<(Setting, Raised), NotStarted> {
     ahead.setting.mandate.admit(&request.profile)?;
     let tier = choose_tier(request.tier, &ahead.setting)?;
     ahead.setting.admit_tier(tier)?;
@@ -80,28 +106,24 @@ pub fn start(
         Tier::Bare => jail.make_private(&prepared.workspace.directory.path)?.to_string_lossy().into_owned(),
         Tier::Root | Tier::User => String::new(),
     };
-    order(&jail, &prepared, &private)?;
+    order(&jail, &prepared, &private, keeps)?;
     // From here on init builds the view, and all this happens beside it.
     jail.group.apply(&prepared.plan.limits)?;
     jail.confine(make_filters(&prepared)?)?;
-    let command = make_command(request, &prepared.plan, &private)?;
-    let stdio = stdio::choose(&given, request.terminal, &prepared.plan, tier)?;
-    let membership = await_membership(&jail)?;
-    jail.start(command, &stdio.for_init())?;
-    let running = Running { jail, deadline: prepared.plan.limits.wall_ms, began };
-    await_running(supervisor, running, prepared, membership, &stdio)
+    Ok((setting, Raised { jail, prepared, private }))
 }
 
 /// What is known before the jail is told anything.
-struct Prepared {
-    plan: Plan,
+pub struct Prepared {
+    /// The plan.
+    pub plan: Plan,
     // What of the view is left to do after the head start.
     remainder: View,
     ids: Ids,
     library: Library,
     trees: Trees,
-    // Held open until the jail stands: what was judged is what is mounted.
-    workspace: Workspace,
+    /// Held open until the jail stands: what was judged is what is mounted.
+    pub workspace: Workspace,
 }
 
 /// What is decided for one request on this host. `explain` shows it, a run enforces it.
@@ -207,7 +229,8 @@ fn choose_ids(tier: Tier, own: Ids, init: i32) -> Ids {
     }
 }
 
-fn refuse_malformed(request: &RunRequest) -> Result<(), Refused> {
+/// Refuses what is no command.
+pub fn refuse_malformed(request: &RunRequest) -> Result<(), Refused> {
     let no = |message: &str| Err(Refused { code: "request_invalid", message: message.into(), remedy: None });
     match request.argv.first() {
         None => return no("no command was given"),
@@ -272,7 +295,8 @@ fn make_filters(prepared: &Prepared) -> Result<Filters, Refused> {
     })
 }
 
-fn make_command(request: &RunRequest, plan: &Plan, private: &str) -> Result<Command, Refused> {
+/// The command as init is told it.
+pub fn make_command(request: &RunRequest, plan: &Plan, private: &str) -> Result<Command, Refused> {
     let cwd = plan.cwd.to_string_lossy().replace("{private}", private);
     Ok(Command {
         argv: request.argv.clone(),
@@ -314,7 +338,7 @@ fn for_init(prepared: &Prepared) -> Plan {
     }
 }
 
-fn order(jail: &Jail, prepared: &Prepared, private: &str) -> Result<(), Failed> {
+fn order(jail: &Jail, prepared: &Prepared, private: &str, keeps: Keeps) -> Result<(), Failed> {
     let mut plan = for_init(prepared);
     if plan.tier == Tier::Bare {
         let place = |path: PathBuf| PathBuf::from(path.to_string_lossy().replace("{private}", private));
@@ -328,13 +352,14 @@ fn order(jail: &Jail, prepared: &Prepared, private: &str) -> Result<(), Failed> 
         trees: paths,
         judged: prepared.workspace.identity,
         outsider: nix::unistd::getpid().as_raw(),
+        keeps,
     };
     jail.order(orders, &trees)
 }
 
 /// Waits until init has joined its groups, and reads back whether it did and what limits they have: from inside nobody
 /// could tell.
-fn await_membership(jail: &Jail) -> Result<Vec<Finding>, NotStarted> {
+pub fn await_membership(jail: &Jail) -> Result<Vec<Finding>, NotStarted> {
     match jail.hear()? {
         (FromInit::Joined, _) => {}
         (FromInit::Failed(failure), _) => return Err(NotStarted::ByInit(failure)),
@@ -361,8 +386,8 @@ fn await_running(
     stdio: &stdio::Chosen<'_>,
 ) -> Result<Running, NotStarted> {
     let mut findings = match running.jail.hear()? {
-        (FromInit::Proven(findings), _) => findings,
-        (FromInit::Failed(failure), _) => return Err(NotStarted::ByInit(failure)),
+        (FromInit::Proven(_, findings), _) => findings,
+        (FromInit::Failed(failure) | FromInit::NotStarted(_, failure), _) => return Err(NotStarted::ByInit(failure)),
         _ => return Err(Failed::at("await_proof")(Errno::EPROTO).into()),
     };
     // The process that found otherwise has ended itself; this is to say why.
@@ -374,22 +399,22 @@ fn await_running(
         supervisor.send(&FromLauncher::Started(Box::new(started)), master).map_err(Failed::at("send_started"))
     };
     match heard {
-        FromInit::Running => {
+        FromInit::Running(_) => {
             let master = master.first().or(stdio.master.as_ref());
             tell(&master.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
             Ok(running)
         }
-        FromInit::Failed(failure) => Err(NotStarted::ByInit(failure)),
+        FromInit::Failed(failure) | FromInit::NotStarted(_, failure) => Err(NotStarted::ByInit(failure)),
         ended @ FromInit::Ended { .. } => {
             tell(&[])?;
             Err(NotStarted::Ended(Box::new(super::watch::ended(running, ended, None)?)))
         }
-        FromInit::Proven(_) | FromInit::Joined => Err(Failed::at("await_running")(Errno::EPROTO).into()),
+        FromInit::Proven(..) | FromInit::Joined => Err(Failed::at("await_running")(Errno::EPROTO).into()),
     }
 }
 
 /// What the supervisor is told of a run that starts.
-fn describe(plan: &Plan, findings: &[Finding], relayed: [bool; 3]) -> Started {
+pub fn describe(plan: &Plan, findings: &[Finding], relayed: [bool; 3]) -> Started {
     let enforcement = plan.promises.iter().map(|(promise, keeping)| {
         let of_promise = findings.iter().filter(|finding| finding.promise == *promise).cloned().collect();
         (*promise, keeping.clone(), of_promise)
@@ -406,7 +431,8 @@ fn describe(plan: &Plan, findings: &[Finding], relayed: [bool; 3]) -> Started {
     }
 }
 
-fn refuse_unsound(findings: &[Finding]) -> Result<(), Failed> {
+/// Fails if an attempt to get out got anywhere.
+pub fn refuse_unsound(findings: &[Finding]) -> Result<(), Failed> {
     let Some(broken) = findings.iter().find(|finding| !finding.held) else { return Ok(()) };
     let got = if broken.errno == 0 { "it worked".to_owned() } else { Errno::from_raw(broken.errno).to_string() };
     Err(Failed {

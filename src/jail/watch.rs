@@ -17,10 +17,13 @@ use nix::sys::signal::Signal;
 use super::channel::{Arrived, Channel};
 use super::opening::Jail;
 use crate::confine::Failed;
-use crate::wire::privsep::{Cause, End, Ended, FromInit, ToInit, ToLauncher, Used};
+use crate::wire::privsep::{Cause, End, Ended, FromInit, Run, ToLauncher, Used};
 
 /// How long a command may take to end after its time is up.
-const GRACE: Duration = Duration::from_millis(500);
+pub const GRACE: Duration = Duration::from_millis(500);
+
+/// The number of a jail's only run.
+const ONLY: Run = 0;
 
 /// A run under way.
 pub struct Running {
@@ -57,11 +60,11 @@ pub fn watch(supervisor: &Channel, running: Running) -> Result<Over, Failed> {
             Turn::Time if cause.is_none() => {
                 cause = Some(Cause::TimedOut);
                 until = Instant::now().checked_add(GRACE);
-                tell(&running.jail, Signal::SIGTERM as i32)?;
+                running.jail.signal(ONLY, Signal::SIGTERM as i32)?;
             }
             Turn::Time => return killed(running, cause.unwrap_or(Cause::TimedOut)),
             Turn::Supervisor => match supervisor.receive() {
-                Ok(Arrived::Message(ToLauncher::Signal(number), _)) => tell(&running.jail, number)?,
+                Ok(Arrived::Message(ToLauncher::Signal(number), _)) => running.jail.signal(ONLY, number)?,
                 Ok(Arrived::Message(ToLauncher::Kill(why), _)) => return killed(running, why),
                 // Gone, or not making sense: either way nobody is owed a run any more.
                 Ok(_) | Err(_) => return killed(running, Cause::Killed),
@@ -102,16 +105,9 @@ fn next(supervisor: &Channel, jail: &Jail, until: Option<Instant>) -> Result<Tur
     }
 }
 
-fn tell(jail: &Jail, number: i32) -> Result<(), Failed> {
-    match jail.channel.send(&ToInit::Signal(number), &[]) {
-        // It has just ended; its last word is in the channel.
-        Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
-        Err(errno) => Err(Failed::at("tell_init")(errno)),
-    }
-}
-
 fn killed(running: Running, cause: Cause) -> Result<Over, Failed> {
     let last = FromInit::Ended {
+        run: ONLY,
         end: End::Signalled(libc::SIGKILL),
         user_us: 0,
         system_us: 0,
@@ -123,7 +119,7 @@ fn killed(running: Running, cause: Cause) -> Result<Over, Failed> {
 
 /// Sums up. What is left in the jail ends when it is closed.
 pub fn ended(running: Running, last: FromInit, cause: Option<Cause>) -> Result<Over, Failed> {
-    let FromInit::Ended { end, user_us, system_us, peak_memory, denials } = last else {
+    let FromInit::Ended { run: _, end, user_us, system_us, peak_memory, denials } = last else {
         return Err(Failed::at("ended")(Errno::EPROTO));
     };
     let wall_us = u64::try_from(running.began.elapsed().as_micros()).unwrap_or(u64::MAX);

@@ -91,7 +91,8 @@ pub fn open(path: &Path, cwd: Option<&Path>, caller: &Caller, own: Ids) -> Resul
     })
 }
 
-fn open_cwd(cwd: &Path, workspace: &Path, caller: &Caller, own: Ids) -> Result<PathBuf, Refused> {
+/// A directory in `workspace`, as a real path of the host.
+pub fn open_cwd(cwd: &Path, workspace: &Path, caller: &Caller, own: Ids) -> Result<PathBuf, Refused> {
     let path = workspace.join(cwd);
     let real = real_path(&open_directory(&path, caller, own, "cwd")?)?;
     if real.starts_with(workspace) {

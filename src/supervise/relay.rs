@@ -5,13 +5,14 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use nix::errno::Errno;
 use nix::fcntl::{SpliceFFlags, splice};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// Bytes moved at once: a pipe's largest unprivileged size.
 const CHUNK: usize = 1 << 20;
@@ -29,12 +30,42 @@ pub struct Tally {
     pub broken: AtomicU64,
 }
 
+/// When a stream of output has come to its end.
+#[derive(Clone, Debug)]
+pub enum Ending {
+    /// When its last writer is gone, which is when the jail is.
+    Eof,
+    /// When the other end of this pipe was closed, and what is there by then was read: what the command left behind in a
+    /// jail that stays may hold it open.
+    Told(Arc<OwnedFd>),
+}
+
 /// Copies the command's output to the caller, up to `limit` bytes over all streams of `tally`.
-pub fn output(from: OwnedFd, to: OwnedFd, limit: Option<u64>, tally: Arc<Tally>) -> std::io::Result<JoinHandle<()>> {
+pub fn output(
+    from: OwnedFd,
+    to: OwnedFd,
+    limit: Option<u64>,
+    tally: Arc<Tally>,
+    ending: Ending,
+) -> std::io::Result<JoinHandle<()>> {
     enlarge(&from);
     thread::Builder::new()
         .name("relay-output".into())
-        .spawn(move || copy_output(File::from(from), File::from(to), limit, &tally))
+        .spawn(move || copy_output(File::from(from), File::from(to), limit, &tally, &ending))
+}
+
+/// Waits until there is something to read. False when nothing more will be waited for.
+fn comes(from: &File, ending: &Ending) -> bool {
+    let Ending::Told(told) = ending else { return true };
+    let mut watched = [PollFd::new(from.as_fd(), PollFlags::POLLIN), PollFd::new(told.as_fd(), PollFlags::POLLIN)];
+    loop {
+        match poll(&mut watched, PollTimeout::NONE) {
+            Err(Errno::EINTR) => {}
+            Err(_) => return false,
+            // What is there comes first.
+            Ok(_) => return watched.first().is_some_and(|from| from.any().unwrap_or(true)),
+        }
+    }
 }
 
 /// Copies the caller's input to the command until either end closes.
@@ -57,10 +88,10 @@ fn copy(from: &mut File, to: &mut File) -> std::io::Result<()> {
     }
 }
 
-fn copy_output(mut from: File, mut to: File, limit: Option<u64>, tally: &Tally) {
+fn copy_output(mut from: File, mut to: File, limit: Option<u64>, tally: &Tally, ending: &Ending) {
     let mut buffer = vec![0; FIRST_CHUNK];
     let mut open = true;
-    loop {
+    while comes(&from, ending) {
         let count = match from.read(&mut buffer) {
             // EIO is how a terminal's master says that its last user is gone.
             Ok(0) => return,
@@ -87,7 +118,7 @@ fn copy_output(mut from: File, mut to: File, limit: Option<u64>, tally: &Tally) 
                 return;
             }
         }
-        if much && open && move_pages(&from, &to, limit, tally) == Moved::All {
+        if much && open && matches!(ending, Ending::Eof) && move_pages(&from, &to, limit, tally) == Moved::All {
             return;
         }
     }

@@ -22,7 +22,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::outer::Raw;
-use super::relay::{self, Tally};
+use super::relay::{self, Ending, Tally};
 use crate::jail::channel::{Arrived, Channel};
 use crate::sys::terminal;
 use crate::verdict::{Output, Reason, Seen};
@@ -60,7 +60,7 @@ pub async fn attend(
     };
     let tally = Arc::new(Tally::default());
     let raw = if master.is_some() { Raw::enter()? } else { None };
-    let relays = connect(pipes, started.relayed, started.output, master.as_ref(), &tally)?;
+    let relays = connect(pipes, started.relayed, started.output, master.as_ref(), &tally, &Ending::Eof)?;
     let seen = until_over(launcher, &mut signals, master.as_ref(), started).await?;
     drop(master);
     for relay in relays {
@@ -158,7 +158,9 @@ pub fn not_started(message: FromLauncher) -> Seen {
             Seen::Refused(Reason { code: format!("refused.{code}"), message, remedy })
         }
         FromLauncher::Failed(failure) => Seen::Failed(reason(&failure), None),
-        FromLauncher::Started(_) | FromLauncher::Ended(_) => launcher_gone(None),
+        FromLauncher::Started(_) | FromLauncher::Ended(_) | FromLauncher::Opened(_) | FromLauncher::Closed(_) => {
+            launcher_gone(None)
+        }
     }
 }
 
@@ -193,6 +195,7 @@ pub fn connect(
     limit: Option<u64>,
     master: Option<&OwnedFd>,
     tally: &Arc<Tally>,
+    ending: &Ending,
 ) -> std::io::Result<Vec<JoinHandle<()>>> {
     let Pipes { ours: [input, output, error], commands } = pipes;
     // Ours must be the only ends left, or end of file never comes.
@@ -200,17 +203,35 @@ pub fn connect(
     let mut relays = Vec::new();
     if let Some(master) = master {
         relay::input(stdin().as_fd().try_clone_to_owned()?, master.try_clone()?)?;
-        relays.push(relay::output(master.try_clone()?, stdout().as_fd().try_clone_to_owned()?, limit, tally.clone())?);
+        relays.push(relay::output(
+            master.try_clone()?,
+            stdout().as_fd().try_clone_to_owned()?,
+            limit,
+            tally.clone(),
+            ending.clone(),
+        )?);
     }
     if relayed[0] {
         // Not waited for: a caller's terminal may never send another byte.
         relay::input(stdin().as_fd().try_clone_to_owned()?, input)?;
     }
     if relayed[1] {
-        relays.push(relay::output(output, stdout().as_fd().try_clone_to_owned()?, limit, tally.clone())?);
+        relays.push(relay::output(
+            output,
+            stdout().as_fd().try_clone_to_owned()?,
+            limit,
+            tally.clone(),
+            ending.clone(),
+        )?);
     }
     if relayed[2] {
-        relays.push(relay::output(error, stderr().as_fd().try_clone_to_owned()?, limit, tally.clone())?);
+        relays.push(relay::output(
+            error,
+            stderr().as_fd().try_clone_to_owned()?,
+            limit,
+            tally.clone(),
+            ending.clone(),
+        )?);
     }
     Ok(relays)
 }

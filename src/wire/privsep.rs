@@ -4,10 +4,10 @@
 //! beside it. A message that does not decode ends the conversation: there is no guessing.
 //!
 //! ```text
-//! supervisor --> launcher   Run [stdio]   Signal   Kill
-//! launcher --> supervisor   Refused | Failed | Started [terminal] ... Ended
-//! launcher --> init         Orders [trees]   Confine [groups]   Start [stdio]   Signal
-//! init --> launcher         Failed | Joined   Proven   Running [terminal]   Ended
+//! supervisor --> launcher   Run [stdio]   Signal   Kill   or: Open   Enter [stdio, channel]   Close
+//! launcher --> supervisor   Refused | Failed | Started [terminal] ... Ended   or: Opened ... Closed
+//! launcher --> init         Orders [trees]   Confine [groups]   Start [stdio]   Signal   End
+//! init --> launcher         Failed | Joined   NotStarted | Proven   Running [terminal]   Ended
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,47 @@ pub enum ToLauncher {
     Signal(i32),
     /// End the run now, for this reason.
     Kill(Cause),
+    /// Make a jail that stays, for runs that are asked for by `Enter`. Its command, environment and descriptors count for nothing.
+    Open(Box<RunRequest>, Lifetime),
+    /// Start a run in the open jail. Descriptors: as for `Run`, then a channel on which everything about this run is said.
+    Enter(Box<RunRequest>),
+    /// Close the open jail.
+    Close,
+}
+
+/// How long an open jail may stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lifetime {
+    /// Milliseconds without a run, after which it is closed.
+    pub idle_ms: u64,
+    /// Milliseconds after which it is closed whatever runs in it.
+    pub age_ms: u64,
+}
+
+/// Why an open jail is closed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Closing {
+    /// Somebody asked for it.
+    Asked,
+    /// Nothing ran for too long.
+    Idle,
+    /// It was too old.
+    Age,
+    /// Its init is gone: for lack of memory, or because a promise did not hold.
+    Broken,
+}
+
+/// A jail that stays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opened {
+    /// Digest of the plan.
+    pub plan: String,
+    /// The profile's name.
+    pub profile: String,
+    /// The tier.
+    pub tier: Tier,
+    /// Where its workspace is, inside.
+    pub workspace: Option<Text>,
 }
 
 /// A run, as the supervisor asks for it. Nothing in it is believed.
@@ -107,6 +148,10 @@ pub enum FromLauncher {
     Started(Box<Started>),
     /// The command has ended; everything else of the run ends now. Last word but for `Failed`, if that does not work.
     Ended(Box<Ended>),
+    /// The jail stands, and runs may enter it.
+    Opened(Box<Opened>),
+    /// The jail is gone with all that was in it.
+    Closed(Closing),
 }
 
 /// Something of ours that did not work.
@@ -127,10 +172,24 @@ pub enum ToInit {
     Orders(Box<Orders>),
     /// Join the control groups, then confine yourself. Descriptors: `tasks` files, open for writing (v1).
     Confine(Box<Filters>),
-    /// Run a command. Descriptors: stdin, stdout, stderr (those that are not the terminal's).
-    Start(Box<Command>),
+    /// Run a command, under this number. Descriptors: stdin, stdout, stderr (those that are not the terminal's).
+    Start(Run, Box<Command>),
     /// Send this signal to the command.
-    Signal(i32),
+    Signal(Run, i32),
+    /// End the command with all that descends from it.
+    End(Run),
+}
+
+/// A run's number in its jail; that of the only one is 0.
+pub type Run = u32;
+
+/// How many runs a jail is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Keeps {
+    /// One: init ends with it.
+    OneRun,
+    /// Any number, until the jail is closed.
+    ManyRuns,
 }
 
 /// Everything init needs to build a jail.
@@ -148,6 +207,8 @@ pub struct Orders {
     pub judged: (u64, u64),
     /// A pid outside the jail that a probe tries to signal.
     pub outsider: i32,
+    /// How many runs it is for.
+    pub keeps: Keeps,
 }
 
 /// The system call filters of a jail.
@@ -175,16 +236,20 @@ pub struct Command {
 /// From init to the launcher.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum FromInit {
-    /// The jail could not be built, or the run not be prepared.
+    /// The jail could not be built.
     Failed(Failure),
+    /// The run could not be prepared.
+    NotStarted(Run, Failure),
     /// It is in its groups, as far as it can tell.
     Joined,
     /// The command's process wears its confinement, and this is what came of trying to get out.
-    Proven(Vec<Finding>),
+    Proven(Run, Vec<Finding>),
     /// The command is about to run. Descriptor: the terminal's master, if it has one.
-    Running,
+    Running(Run),
     /// The command has ended.
     Ended {
+        /// Which run.
+        run: Run,
         /// How.
         end: End,
         /// In user mode, microseconds, with all it waited for.

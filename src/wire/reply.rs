@@ -71,6 +71,31 @@ pub struct Listed {
     pub state: String,
 }
 
+/// A jail that is open: the answer of `jail.open`, and one of `jail.list`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Jail {
+    /// Its id.
+    pub jail: String,
+    /// Whose it is.
+    pub uid: u32,
+    /// For which agent.
+    pub agent: Option<String>,
+    /// Its profile.
+    pub profile: String,
+    /// Its tier.
+    pub tier: String,
+    /// Digest of its plan.
+    pub plan: String,
+    /// Its workspace on the host.
+    pub workspace: String,
+    /// Where that is, inside; null where the profile shows none.
+    pub at: Option<String>,
+    /// When it was opened, RFC 3339.
+    pub time: String,
+    /// How many runs are in it now.
+    pub runs: usize,
+}
+
 /// Which stream bytes came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -68,6 +68,41 @@ pub struct Run {
     pub detach: bool,
 }
 
+/// `jail.open`: make a jail that stays, for runs with `jail`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JailOpen {
+    /// The profile; the caller's or the agent's default if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// The agent that it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// The directory on the host that commands work in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<Text>,
+    /// Close it when nothing ran in it for so many milliseconds; this can only shorten the service's limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_ms: Option<u64>,
+    /// Close it after so many milliseconds; this can only shorten the service's limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_ms: Option<u64>,
+    /// Close it when this connection ends.
+    #[serde(default)]
+    pub until_disconnect: bool,
+    /// Take this tier instead of the best there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<String>,
+}
+
+/// `jail.close`: end what runs in it, and take it away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JailClose {
+    /// Which jail.
+    pub jail: String,
+}
+
 /// A terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

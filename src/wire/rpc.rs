@@ -70,6 +70,9 @@ methods! {
     "run.signal" => RunSignal(RunSignal),
     "run.resize" => RunResize(RunResize),
     "run.attach" => RunAttach(RunAttach),
+    "jail.open" => JailOpen(JailOpen),
+    "jail.close" => JailClose(JailClose),
+    "jail.list" => JailList(Nothing),
     "ps" => Ps(Nothing),
     "reload" => Reload(Nothing),
 }

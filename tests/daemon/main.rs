@@ -17,6 +17,7 @@ mod support;
 mod service;
 
 mod callers;
+mod jails;
 mod runs;
 
 /// Whether the tests can be several users; says so past the harness if not.

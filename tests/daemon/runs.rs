@@ -17,6 +17,8 @@ fn params(service: &Service, argv: &[&str]) -> Value {
 #[test]
 fn the_supervisor_has_no_privilege_of_any_kind() {
     let service = Service::start("");
+    // The socket is there before the supervisor has given everything up; an answer comes only afterwards.
+    service.client().call("ping", json!({}));
     let status = std::fs::read_to_string(format!("/proc/{}/status", service.process("clawjail-super")));
     let status = status.expect("it runs");
     let field = |name: &str| {

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clawjail::host::Tier;
 use clawjail::jail::channel::{Arrived, Channel};
 use clawjail::jail::launcher;
+use clawjail::jail::mandate::Mandate;
 use clawjail::sys::process::{self, Fork};
 use clawjail::wire::privsep::{FromLauncher, RunRequest, Terminal, ToLauncher};
 use nix::errno::Errno;
@@ -60,7 +61,7 @@ pub fn main(mut words: impl Iterator<Item = OsString>) -> ExitCode {
     match process::fork_into(0, None).expect("one more process") {
         Fork::Child => {
             drop(ours);
-            launcher::serve(launchers, Some(tier))
+            launcher::serve(launchers, Some(tier), &Mandate::Own)
         }
         Fork::Parent(pid) => {
             drop(launchers);
@@ -150,6 +151,7 @@ fn hear(launcher: &Channel) -> String {
             Ok(Arrived::Message(FromLauncher::Failed(failure), _)) => {
                 format!("failed {} {:?}", failure.step, failure.what)
             }
+            Ok(Arrived::Message(FromLauncher::Opened(_) | FromLauncher::Closed(_), _)) => "a jail that stays".into(),
             Ok(Arrived::Gone) => "gone".into(),
             Err(errno) => format!("error {errno:?}"),
         };

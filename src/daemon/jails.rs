@@ -1,0 +1,226 @@
+//! Jails that stay open, each with its keeper.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+
+use super::config::Standing;
+use super::connection::Client;
+use super::link;
+use super::order::{self, Named};
+use super::privsep::Ask;
+use super::service::Service;
+use crate::jail::channel::Channel;
+use crate::supervise::watch;
+use crate::sys::readiness;
+use crate::verdict::{Reason, Seen};
+use crate::wire::fault::Fault;
+use crate::wire::privsep::{FromLauncher, Lifetime, Opened, RunRequest, Terminal, ToLauncher};
+use crate::wire::reply;
+use crate::wire::request::JailOpen;
+use crate::wire::rpc::Id;
+
+/// One open jail.
+pub struct Open {
+    /// As a client is shown it.
+    pub shown: reply::Jail,
+    /// Its workspace on the host.
+    pub workspace: Vec<u8>,
+    /// Where its keeper listens.
+    pub keeper: AsyncFd<Rc<Channel>>,
+    runs: Cell<usize>,
+    gone: Cell<bool>,
+    going: Notify,
+}
+
+/// A run that is in a jail, for as long as it is.
+pub struct Inside(Rc<Open>);
+
+impl Inside {
+    /// One more.
+    pub fn of(jail: &Rc<Open>) -> Inside {
+        jail.runs.set(jail.runs.get() + 1);
+        Inside(jail.clone())
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.0.runs.set(self.0.runs.get().saturating_sub(1));
+    }
+}
+
+impl Open {
+    /// As `jail.list` shows it.
+    pub fn listed(&self) -> reply::Jail {
+        reply::Jail { runs: self.runs.get(), ..self.shown.clone() }
+    }
+
+    /// Has it closed, and waits until it is.
+    pub async fn close(&self) {
+        // A keeper that is gone has closed it already.
+        let _ = link::send(&self.keeper, &ToLauncher::Close, &[]).await;
+        while !self.gone.get() {
+            self.going.notified().await;
+        }
+    }
+}
+
+/// The table.
+#[derive(Default)]
+pub struct Jails {
+    open: RefCell<BTreeMap<String, Rc<Open>>>,
+}
+
+impl Jails {
+    /// The jail `id`, if `may_see` its owner. One that is somebody else's is answered as one that never was.
+    pub fn find(&self, id: &str, may_see: impl Fn(u32) -> bool) -> Result<Rc<Open>, Fault> {
+        let found = self.open.borrow().get(id).filter(|jail| may_see(jail.shown.uid)).cloned();
+        found.ok_or_else(|| Fault::refused("unknown_jail", "there is no such jail of yours, or it was closed"))
+    }
+
+    /// The jail `id` for a run of its owner. Nobody else may run in it: it acts for its owner.
+    pub fn enter(&self, id: &str, uid: u32) -> Result<Rc<Open>, Fault> {
+        self.find(id, |owner| owner == uid)
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<Rc<Open>> {
+        self.open.borrow().values().cloned().collect()
+    }
+
+    /// An id that none of them has.
+    fn new_id(&self) -> String {
+        loop {
+            // The end of such an id is random.
+            let id: String = uuid::Uuid::now_v7().simple().to_string().chars().rev().take(10).collect();
+            if !self.open.borrow().contains_key(&id) {
+                return id;
+            }
+        }
+    }
+}
+
+/// Opens a jail and answers.
+pub async fn open(client: &Rc<Client>, id: Id, asked: JailOpen) {
+    let bound = asked.until_disconnect;
+    match raise(client, asked).await {
+        Ok(jail) => {
+            client.service.jails.open.borrow_mut().insert(jail.shown.jail.clone(), jail.clone());
+            let bound = bound.then(|| client.clone());
+            tokio::task::spawn_local(attend(client.service.clone(), jail.clone(), bound));
+            let _ = client.answer(&id, &jail.shown).await;
+        }
+        Err(fault) => drop(client.fault(Some(&id), &fault).await),
+    }
+}
+
+async fn raise(client: &Client, asked: JailOpen) -> Result<Rc<Open>, Fault> {
+    let config = client.service.config();
+    let standing = client.standing().filter(Standing::runs);
+    let standing = standing.ok_or_else(|| order::not_granted(&client.peer.name))?;
+    let named = Named { profile: &asked.profile, agent: &asked.agent, workspace: &asked.workspace };
+    let (profile, workspace) = named.choose(&config, &standing)?;
+    let request = request(profile, workspace.clone(), asked.tier.as_deref())?;
+    let lifetime = Lifetime {
+        idle_ms: asked.idle_ms.map_or(config.limits.idle_ms, |asked| asked.min(config.limits.idle_ms)),
+        age_ms: asked.age_ms.map_or(config.limits.age_ms, |asked| asked.min(config.limits.age_ms)),
+    };
+    let failed = |error: std::io::Error| Fault::failed("supervise", format!("cannot open a jail: {error}"));
+    let keeper = ask(client, request, lifetime).await.map_err(failed)?;
+    let opened = match watch::hear(&keeper).await {
+        Ok(Some((FromLauncher::Opened(opened), _))) => *opened,
+        Ok(Some((other, _))) => return Err(not_opened(&watch::not_started(other))),
+        Ok(None) | Err(_) => return Err(not_opened(&watch::launcher_gone(None))),
+    };
+    Ok(Rc::new(Open {
+        shown: show(client, opened, asked.agent, &workspace),
+        workspace,
+        keeper,
+        runs: Cell::new(0),
+        gone: Cell::new(false),
+        going: Notify::new(),
+    }))
+}
+
+fn request(profile: String, workspace: Vec<u8>, tier: Option<&str>) -> Result<RunRequest, Fault> {
+    Ok(RunRequest {
+        profile,
+        tier: tier.map(order::tier).transpose()?,
+        argv: Vec::new(),
+        set: Vec::new(),
+        pass: Vec::new(),
+        inherited: Vec::new(),
+        workspace,
+        cwd: None,
+        terminal: Terminal::None,
+        timeout_ms: None,
+    })
+}
+
+async fn ask(client: &Client, request: RunRequest, lifetime: Lifetime) -> std::io::Result<AsyncFd<Rc<Channel>>> {
+    let (ours, keepers) = Channel::pair()?;
+    client.service.link.ask(&Ask::Keep(client.number), &[keepers.as_fd()]).await?;
+    drop(keepers);
+    // The channel is new and empty, so this does not wait.
+    ours.send(&ToLauncher::Open(Box::new(request), lifetime), &[])?;
+    ours.never_wait()?;
+    readiness::watch(Rc::new(ours))
+}
+
+fn not_opened(seen: &Seen) -> Fault {
+    match seen {
+        Seen::Refused(reason) | Seen::Failed(reason, _) => Fault::of_reason(reason),
+        Seen::Run { .. } => Fault::of_reason(&Reason {
+            code: "failed.launcher".into(),
+            message: "the keeper of the jail made no sense".into(),
+            remedy: None,
+        }),
+    }
+}
+
+fn show(client: &Client, opened: Opened, agent: Option<String>, workspace: &[u8]) -> reply::Jail {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    reply::Jail {
+        jail: client.service.jails.new_id(),
+        uid: client.peer.uid,
+        agent,
+        profile: opened.profile,
+        tier: opened.tier.word().to_owned(),
+        plan: opened.plan,
+        workspace: text(workspace),
+        at: opened.workspace.as_deref().map(text),
+        time: jiff::Timestamp::now().to_string(),
+        runs: 0,
+    }
+}
+
+/// Waits until the jail is closed, has it closed when the client whose it is alone is gone, and takes it off the table.
+async fn attend(service: Rc<Service>, jail: Rc<Open>, bound: Option<Rc<Client>>) {
+    let mut told = false;
+    loop {
+        let gone = async {
+            match &bound {
+                Some(client) => client.gone().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            heard = watch::hear::<FromLauncher>(&jail.keeper) => match heard {
+                Ok(Some((FromLauncher::Closed(_) | FromLauncher::Failed(_), _))) | Ok(None) | Err(_) => break,
+                Ok(Some(_)) => {}
+            },
+            () = gone, if !told => {
+                told = true;
+                let _ = link::send(&jail.keeper, &ToLauncher::Close, &[]).await;
+            }
+        }
+    }
+    service.jails.open.borrow_mut().remove(&jail.shown.jail);
+    jail.gone.set(true);
+    jail.going.notify_waiters();
+}

@@ -1,0 +1,373 @@
+//! A jail that stays: it keeps its processes, its /tmp and its loopback between runs, until it is closed.
+//!
+//! One loop over init, the supervisor, and a channel for each run inside. A run's channel carries what a launcher's channel
+//! carries for a run with a jail of its own, so whoever attends to a run need not know in which kind it is.
+//!
+//! ```text
+//!   raised --joined--> open --Enter--> starting --Proven, Running: Started--> running --Ended--> open
+//!                        |  '--asked, idle, too old, init gone--> every run ends, closed
+//! ```
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+
+use super::ahead::{Ahead, Setting};
+use super::channel::{Arrived, Channel};
+use super::launcher::answer;
+use super::start::{self, NotStarted, Raised};
+use super::stdio::{self, Given};
+use super::watch::GRACE;
+use super::workspace;
+use crate::confine::{Failed, Ids};
+use crate::plan::digest::digest;
+use crate::wire::privsep::{
+    Cause, Closing, Command, End, Ended, Finding, FromInit, FromLauncher, Keeps, Lifetime, NameDenial, Opened, Run,
+    RunRequest, Started, ToLauncher, Used,
+};
+
+/// Most runs in one jail at once, whatever the supervisor asks for.
+const MOST_RUNS: usize = 256;
+
+/// An open jail, as its launcher holds it.
+pub struct Kept<'a> {
+    supervisor: &'a Channel,
+    setting: Setting,
+    raised: Raised,
+    membership: Vec<Finding>,
+    inside: BTreeMap<Run, Inside>,
+    next: Run,
+    lifetime: Lifetime,
+    opened: Instant,
+    // Since when nothing runs in it.
+    quiet: Instant,
+    // How many processes the kernel had killed for lack of memory when a run last ended.
+    starvations: u64,
+}
+
+/// One run in the jail.
+struct Inside {
+    // None when whoever attended to it is gone.
+    channel: Option<Channel>,
+    began: Instant,
+    until: Option<Instant>,
+    cause: Option<Cause>,
+    relayed: [bool; 3],
+    // Of a terminal that we made, where the jail has none of its own.
+    master: Option<OwnedFd>,
+    // Until the supervisor knows.
+    started: Option<Box<Started>>,
+}
+
+/// What a run's init said at its end.
+struct Last {
+    end: End,
+    user_us: u64,
+    system_us: u64,
+    peak_memory: u64,
+    denials: Vec<NameDenial>,
+}
+
+/// Opens the jail and says so.
+pub fn open<'a>(
+    supervisor: &'a Channel,
+    request: &RunRequest,
+    lifetime: Lifetime,
+    ahead: Ahead,
+) -> Result<Kept<'a>, NotStarted> {
+    ahead.setting.mandate.admit_lasting()?;
+    let (setting, raised) = start::raise(request, ahead, Keeps::ManyRuns)?;
+    let membership = start::await_membership(&raised.jail)?;
+    let plan = &raised.prepared.plan;
+    let opened = Opened {
+        plan: digest(plan),
+        profile: plan.profile.clone(),
+        tier: plan.tier,
+        workspace: plan.workspace.as_deref().map(bytes),
+    };
+    supervisor.send(&FromLauncher::Opened(Box::new(opened)), &[]).map_err(Failed::at("send_opened"))?;
+    let now = Instant::now();
+    Ok(Kept {
+        supervisor,
+        setting,
+        raised,
+        membership,
+        inside: BTreeMap::new(),
+        next: 0,
+        lifetime,
+        opened: now,
+        quiet: now,
+        starvations: 0,
+    })
+}
+
+fn bytes(path: &Path) -> Vec<u8> {
+    std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()).to_vec()
+}
+
+/// What can be read now.
+struct Ready {
+    init: bool,
+    supervisor: bool,
+    runs: Vec<Run>,
+}
+
+impl Kept<'_> {
+    /// Attends to the jail until it is closed, and everything of it is gone.
+    pub fn attend(mut self) -> Result<Closing, Failed> {
+        let closing = loop {
+            let ready = self.wait()?;
+            if ready.init && !self.hear_init()? {
+                break Closing::Broken;
+            }
+            for run in ready.runs {
+                self.hear_run(run)?;
+            }
+            if ready.supervisor && !self.hear_supervisor()? {
+                break Closing::Asked;
+            }
+            self.keep_time()?;
+            if let Some(closing) = self.is_due() {
+                break closing;
+            }
+        };
+        self.close(closing)
+    }
+
+    fn wait(&self) -> Result<Ready, Failed> {
+        let mut watched = vec![
+            PollFd::new(self.raised.jail.channel.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.supervisor.as_fd(), PollFlags::POLLIN),
+        ];
+        let attended = || self.inside.iter().filter_map(|(run, inside)| Some((*run, inside.channel.as_ref()?)));
+        watched.extend(attended().map(|(_, channel)| PollFd::new(channel.as_fd(), PollFlags::POLLIN)));
+        let left = self.next_time().saturating_duration_since(Instant::now());
+        // Rounded up, so that the last wait is not a busy one.
+        let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+        match poll(&mut watched, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Failed::at("attend")(errno)),
+        }
+        let mut ready = watched.iter().map(|watched| watched.any().unwrap_or(true));
+        let (init, supervisor) = (ready.next().unwrap_or(true), ready.next().unwrap_or(true));
+        let runs = attended().zip(ready).filter(|(_, ready)| *ready).map(|((run, _), _)| run).collect();
+        Ok(Ready { init, supervisor, runs })
+    }
+
+    fn next_time(&self) -> Instant {
+        let age = self.opened + Duration::from_millis(self.lifetime.age_ms);
+        let idle = self.quiet + Duration::from_millis(self.lifetime.idle_ms);
+        let idle = self.inside.is_empty().then_some(idle);
+        self.inside.values().filter_map(|inside| inside.until).chain(idle).fold(age, Instant::min)
+    }
+
+    fn is_due(&self) -> Option<Closing> {
+        let now = Instant::now();
+        let reached = |since: Instant, ms| now >= since + Duration::from_millis(ms);
+        if reached(self.opened, self.lifetime.age_ms) {
+            return Some(Closing::Age);
+        }
+        (self.inside.is_empty() && reached(self.quiet, self.lifetime.idle_ms)).then_some(Closing::Idle)
+    }
+
+    /// Ends the runs whose time is up: first by a word, then for good.
+    fn keep_time(&mut self) -> Result<(), Failed> {
+        let now = Instant::now();
+        for (run, inside) in &mut self.inside {
+            if inside.until.is_none_or(|until| until > now) {
+                continue;
+            }
+            if inside.cause.is_none() {
+                inside.cause = Some(Cause::TimedOut);
+                inside.until = Some(now + GRACE);
+                self.raised.jail.signal(*run, Signal::SIGTERM as i32)?;
+            } else {
+                // Killed again until init has seen it end: something may have been forked meanwhile.
+                inside.until = Some(now + GRACE);
+                self.raised.jail.end(*run)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// False when there is no supervisor any more, or it wants the jail closed.
+    fn hear_supervisor(&mut self) -> Result<bool, Failed> {
+        match self.supervisor.receive() {
+            Ok(Arrived::Message(ToLauncher::Enter(request), mut descriptors)) => {
+                let Some(channel) = descriptors.pop().map(Channel::new) else { return Ok(false) };
+                match self.enter(&request, descriptors) {
+                    Ok(inside) => inside.channel = Some(channel),
+                    Err(not_started) => tell(Some(&channel), &answer(not_started), None),
+                }
+                Ok(true)
+            }
+            // Close, gone, or not making sense: either way nobody is owed this jail any more.
+            Ok(_) | Err(_) => Ok(false),
+        }
+    }
+
+    /// Starts a run, which then wants its channel.
+    fn enter(&mut self, request: &RunRequest, given: Vec<OwnedFd>) -> Result<&mut Inside, NotStarted> {
+        let began = Instant::now();
+        start::refuse_malformed(request)?;
+        if self.inside.len() >= MOST_RUNS {
+            return Err(Failed::at("enter")(Errno::EAGAIN).into());
+        }
+        let given = Given::new(given)?;
+        let command = self.command(request)?;
+        let plan = &self.raised.prepared.plan;
+        let stdio = stdio::choose(&given, request.terminal, plan, plan.tier)?;
+        let run = self.next;
+        self.next = self.next.wrapping_add(1);
+        self.raised.jail.start(run, command, &stdio.for_init())?;
+        let wall = [plan.limits.wall_ms, request.timeout_ms].into_iter().flatten().min();
+        let inside = Inside {
+            channel: None,
+            began,
+            until: wall.and_then(|wall| began.checked_add(Duration::from_millis(wall))),
+            cause: None,
+            relayed: stdio.relayed,
+            master: stdio.master,
+            started: None,
+        };
+        Ok(self.inside.entry(run).or_insert(inside))
+    }
+
+    fn command(&self, request: &RunRequest) -> Result<Command, NotStarted> {
+        let Raised { prepared, private, .. } = &self.raised;
+        let command = start::make_command(request, &prepared.plan, private)?;
+        let (Some(cwd), Some(at)) = (&request.cwd, &prepared.plan.workspace) else { return Ok(command) };
+        let Setting { caller, own, mandate, .. } = &self.setting;
+        let (host, wanted) = (&prepared.workspace.directory.path, workspace::path_of(cwd));
+        let real = workspace::open_cwd(&wanted, host, caller, *own);
+        if (Ids { uid: caller.uid, gid: caller.gid }) != *own {
+            mandate.hold_on()?;
+        }
+        let inside: PathBuf = real?.strip_prefix(host).map(|below| at.join(below)).unwrap_or_else(|_| at.clone());
+        Ok(Command { cwd: bytes(&inside), ..command })
+    }
+
+    /// What the supervisor says about one run. A channel that is gone ends it.
+    fn hear_run(&mut self, run: Run) -> Result<(), Failed> {
+        let Some(inside) = self.inside.get_mut(&run) else { return Ok(()) };
+        let Some(channel) = &inside.channel else { return Ok(()) };
+        let cause = match channel.receive() {
+            Ok(Arrived::Message(ToLauncher::Signal(number), _)) => return self.raised.jail.signal(run, number),
+            Ok(Arrived::Message(ToLauncher::Kill(cause), _)) => cause,
+            Ok(_) | Err(_) => {
+                inside.channel = None;
+                Cause::Killed
+            }
+        };
+        inside.cause = inside.cause.or(Some(cause));
+        inside.until = Some(Instant::now() + GRACE);
+        self.raised.jail.end(run)
+    }
+
+    /// False when init is gone, or is not to be trusted with another run.
+    fn hear_init(&mut self) -> Result<bool, Failed> {
+        let Ok(Arrived::Message(message, mut descriptors)) = self.raised.jail.channel.receive() else {
+            return Ok(false);
+        };
+        match message {
+            FromInit::Proven(run, findings) => return self.prove(run, findings),
+            FromInit::Running(run) => {
+                if let Some(inside) = self.inside.get_mut(&run) {
+                    inside.announce(descriptors.pop());
+                }
+            }
+            FromInit::NotStarted(run, failure) => {
+                if let Some(inside) = self.inside.remove(&run) {
+                    tell(inside.channel.as_ref(), &FromLauncher::Failed(failure), None);
+                }
+            }
+            FromInit::Ended { run, end, user_us, system_us, peak_memory, denials } => {
+                self.end(run, Last { end, user_us, system_us, peak_memory, denials });
+            }
+            FromInit::Failed(_) | FromInit::Joined => return Ok(false),
+        }
+        self.mark_quiet();
+        Ok(true)
+    }
+
+    /// A run's process tried to get out. If it got anywhere, this jail runs nothing more.
+    fn prove(&mut self, run: Run, mut findings: Vec<Finding>) -> Result<bool, Failed> {
+        if let Err(failed) = start::refuse_unsound(&findings) {
+            if let Some(inside) = self.inside.remove(&run) {
+                tell(inside.channel.as_ref(), &FromLauncher::Failed(super::failure(failed)), None);
+            }
+            return Ok(false);
+        }
+        findings.extend(self.membership.clone());
+        if let Some(inside) = self.inside.get_mut(&run) {
+            let described = start::describe(&self.raised.prepared.plan, &findings, inside.relayed);
+            inside.started = Some(Box::new(described));
+        }
+        Ok(true)
+    }
+
+    fn end(&mut self, run: Run, last: Last) {
+        let Some(mut inside) = self.inside.remove(&run) else { return };
+        // One that could not be executed has ended before it ran.
+        inside.announce(None);
+        let starvations = self.raised.jail.group.oom_kills();
+        let starved = starvations > self.starvations && last.end == End::Signalled(libc::SIGKILL);
+        self.starvations = starvations;
+        let ended = Ended {
+            end: last.end,
+            cause: inside.cause.filter(|_| !starved),
+            out_of_memory: starved,
+            used: Used {
+                wall_us: u64::try_from(inside.began.elapsed().as_micros()).unwrap_or(u64::MAX),
+                user_us: last.user_us,
+                system_us: last.system_us,
+                peak_memory: last.peak_memory,
+                peak_processes: None,
+                transferred: None,
+            },
+            denials: last.denials,
+        };
+        tell(inside.channel.as_ref(), &FromLauncher::Ended(Box::new(ended)), None);
+    }
+
+    fn mark_quiet(&mut self) {
+        if self.inside.is_empty() {
+            self.quiet = Instant::now();
+        }
+    }
+
+    /// Ends everything inside, says so to each run, and takes the jail away.
+    fn close(mut self, closing: Closing) -> Result<Closing, Failed> {
+        let runs: Vec<Run> = self.inside.keys().copied().collect();
+        for run in runs {
+            if let Some(inside) = self.inside.get_mut(&run) {
+                inside.cause = inside.cause.or(Some(Cause::Killed));
+            }
+            let end = End::Signalled(libc::SIGKILL);
+            self.end(run, Last { end, user_us: 0, system_us: 0, peak_memory: 0, denials: Vec::new() });
+        }
+        self.raised.jail.close()?;
+        Ok(closing)
+    }
+}
+
+impl Inside {
+    /// Says that the command is about to run.
+    fn announce(&mut self, master: Option<OwnedFd>) {
+        let Some(started) = self.started.take() else { return };
+        let master = master.or(self.master.take());
+        tell(self.channel.as_ref(), &FromLauncher::Started(started), master.as_ref());
+    }
+}
+
+/// Says something about a run to whoever attends to it. If they are gone, so is who wanted to know.
+fn tell(channel: Option<&Channel>, message: &FromLauncher, descriptor: Option<&OwnedFd>) {
+    let Some(channel) = channel else { return };
+    let descriptors: Vec<_> = descriptor.iter().map(|descriptor| descriptor.as_fd()).collect();
+    let _ = channel.send(message, &descriptors);
+}
