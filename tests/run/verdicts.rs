@@ -154,3 +154,17 @@ fn a_secret_that_the_caller_has_is_in_no_verdict_and_the_command_gets_it_neverth
         assert_eq!(ran.verdict["argv"], said);
     });
 }
+
+#[test]
+fn no_digest_in_a_verdict_depends_on_a_secret() {
+    in_every_tier(|place| {
+        let with = |value: &str| {
+            let ran = Jail::new(place).option("--env").option(format!("MY_TOKEN={value}")).bash("echo $MY_TOKEN");
+            assert_eq!(ran.text(), value, "{}", ran.whole());
+            ran.verdict["plan"].clone()
+        };
+        let plan = with("correct-horse");
+        // Whoever has the record could try values against it.
+        assert!(plan.is_string() && plan == with("battery-staple"), "{plan}");
+    });
+}
