@@ -200,7 +200,7 @@ impl ConfigError {
             ConfigError::Flaw(flaw) => flaw.hint.clone(),
             ConfigError::Profile(error) => error.hint(),
             ConfigError::Open(_) => None,
-            ConfigError::Missing(_) => Some("`clawjail setup` writes one".into()),
+            ConfigError::Missing(_) => Some("docs/service.md has one to begin with".into()),
         }
     }
 }
@@ -294,7 +294,7 @@ fn whom(document: &Document, name: Option<&str>, own: Ids) -> Result<Option<(u32
         Some(_) => Err(document.flaw(spot, "the supervisor handles what clients send, and must not be root")),
         None => Err(document
             .flaw(spot, format!("there is no user `{wanted}` for the supervisor to become"))
-            .with_hint("`clawjail setup` makes one; or name another as `user`")),
+            .with_hint("make one with `useradd --system clawjail`, or name another as `user`")),
     }
 }
 
