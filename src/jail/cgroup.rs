@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::confine::Failed;
 use crate::confine::identity::errno_of;
 use crate::host::Controllers;
 use crate::plan::Limits;
+use crate::sys::process::{self, Fork};
 
 /// A jail's groups.
 #[derive(Debug, Default)]
@@ -25,6 +26,7 @@ pub struct Group {
     directories: Vec<(&'static str, PathBuf)>,
     name: String,
     version: Version,
+    joined_later: bool,
     read_back: Vec<(&'static str, bool)>,
 }
 
@@ -92,10 +94,18 @@ impl Group {
         Ok(group)
     }
 
-    /// The group to clone into (v2).
-    pub fn to_clone_into(&self) -> Option<OwnedFd> {
-        let directory = (self.version == Version::V2).then(|| self.directory(""))??;
-        fs::File::open(directory).ok().map(OwnedFd::from)
+    /// Forks, with new `namespaces`, into the v2 group. On v1, and where a container hides clone3(2), which alone can do that,
+    /// the child is told to join by [`Group::open_to_join`].
+    pub fn fork(&mut self, namespaces: u64) -> Result<Fork, Errno> {
+        let directory = (self.version == Version::V2).then(|| self.directory("")).flatten();
+        if let Some(directory) = directory {
+            let directory = fs::File::open(directory).map_err(|error| errno_of(&error))?;
+            match process::fork_into(namespaces, Some(directory.as_fd())) {
+                Err(Errno::ENOSYS) => self.joined_later = true,
+                forked => return forked,
+            }
+        }
+        process::fork_into(namespaces, None)
     }
 
     /// Writes the limits, after making the v1 groups that they need.
@@ -189,15 +199,18 @@ impl Group {
         self.directories.iter().find(matching).map(|(_, path)| path.as_path())
     }
 
-    /// Files into which init writes `0` to join (v1; on v2 it was born there). They outlive its way to them.
+    /// Files into which init writes `0` to join, if it was not born in the group. They outlive its way to them.
     pub fn open_to_join(&self) -> Result<Vec<OwnedFd>, Failed> {
-        let v1 = self.directories.iter().filter(|_| self.version == Version::V1);
-        v1.map(|(_, directory)| {
-            let tasks = directory.join("tasks");
-            let opened = fs::File::options().write(true).open(&tasks);
-            opened.map(OwnedFd::from).map_err(|error| Failed::on("open_group", &tasks)(errno_of(&error)))
-        })
-        .collect()
+        let joined = self.directories.iter().filter(|_| self.version == Version::V1 || self.joined_later);
+        // A v2 group takes threads only where all of its hierarchy does.
+        let name = if self.version == Version::V1 { "tasks" } else { "cgroup.procs" };
+        joined
+            .map(|(_, directory)| {
+                let members = directory.join(name);
+                let opened = fs::File::options().write(true).open(&members);
+                opened.map(OwnedFd::from).map_err(|error| Failed::on("open_group", &members)(errno_of(&error)))
+            })
+            .collect()
     }
 
     /// Whether the process `pid` is in every group: read back, not assumed. `None` where there is no group.
@@ -303,7 +316,7 @@ fn parents(controllers: &Controllers) -> Vec<&PathBuf> {
     }
 }
 
-/// Moves the calling process, which has one thread, into the groups whose `tasks` files these are.
+/// Moves the calling process, which has one thread, into the groups whose files of members these are.
 pub fn join(groups: &[OwnedFd]) -> Result<(), Errno> {
     // `0` means the writer. `tasks` moves it without the grace period that `cgroup.procs` waits for.
     groups.iter().try_for_each(|tasks| nix::unistd::write(tasks, b"0").map(drop))

@@ -139,3 +139,33 @@ fn parent_of(pid: u32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{our_line, without_leaf};
+
+    #[test]
+    fn a_leaf_of_ours_stands_for_the_group_above_it_and_no_other_name_does() {
+        for (own, expected) in [
+            ("/sys/fs/cgroup/a.scope/clawjail-leaf", "/sys/fs/cgroup/a.scope"),
+            ("/sys/fs/cgroup/a.scope", "/sys/fs/cgroup/a.scope"),
+            ("/sys/fs/cgroup/not-clawjail-leaf", "/sys/fs/cgroup/not-clawjail-leaf"),
+            ("/sys/fs/cgroup/clawjail-leaf/b", "/sys/fs/cgroup/clawjail-leaf/b"),
+        ] {
+            assert_eq!(without_leaf(Path::new(own)), Path::new(expected));
+        }
+    }
+
+    #[test]
+    fn our_line_is_this_process_and_its_ancestors_and_nobody_else() {
+        let mut child = std::process::Command::new("sleep").arg("5").spawn().expect("everyone has sleep");
+        let line = our_line();
+        let _ = child.kill();
+        let _ = child.wait();
+        assert_eq!(line.first(), Some(&std::process::id()));
+        assert!(line.contains(&std::os::unix::process::parent_id()), "{line:?}");
+        assert!(!line.contains(&child.id()), "{line:?}");
+    }
+}

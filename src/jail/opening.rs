@@ -46,16 +46,14 @@ pub struct Jail {
 impl Jail {
     /// Makes the jail's init, with its own mount and pid namespaces (and user namespace, in that tier).
     pub fn begin(birth: Birth, controllers: &Controllers) -> Result<Jail, Failed> {
-        let group = Group::reserve(controllers, &group_name(getpid()))?;
+        let mut group = Group::reserve(controllers, &group_name(getpid()))?;
         let (channel, inits) = Channel::pair().map_err(Failed::at("begin_jail"))?;
         let flags = match birth.tier {
             Tier::Root => namespaces::MOUNT | namespaces::PID,
             Tier::User => namespaces::MOUNT | namespaces::PID | namespaces::USER,
             Tier::Bare => 0,
         };
-        let clone_into = group.to_clone_into();
-        let forked = process::fork_into(flags, clone_into.as_ref().map(AsFd::as_fd));
-        match forked.map_err(Failed::at("clone3"))? {
+        match group.fork(flags).map_err(Failed::at("clone3"))? {
             Fork::Child => {
                 drop(channel);
                 become_init(inits, birth)

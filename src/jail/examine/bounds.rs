@@ -30,7 +30,7 @@ pub fn control_groups(setting: &Setting<'_>) -> Result<String, Failed> {
     };
     let mut group = Group::reserve(setting.controllers, &format!("clawjail-doctor.{}", getpid()))?;
     group.apply(&limits(setting.controllers))?;
-    fill(&group, enabled.iter().any(|name| name == "pids"))?;
+    fill(&mut group, enabled.iter().any(|name| name == "pids"))?;
     group.remove()?;
     let absent: Vec<&str> =
         ["memory", "pids", "cpu"].into_iter().filter(|name| !enabled.iter().any(|held| held == name)).collect();
@@ -57,10 +57,9 @@ fn limits(controllers: &Controllers) -> Limits {
     }
 }
 
-fn fill(group: &Group, bounded: bool) -> Result<(), Failed> {
+fn fill(group: &mut Group, bounded: bool) -> Result<(), Failed> {
     let failed = Failed::at("join_group");
-    let clone_into = group.to_clone_into();
-    match process::fork_into(0, clone_into.as_ref().map(AsFd::as_fd)).map_err(&failed)? {
+    match group.fork(0).map_err(&failed)? {
         Fork::Child => process::leave(multiply(group, bounded).map_or_else(|errno| errno as i32, |()| 0)),
         Fork::Parent(pid) => match process::wait_for(pid).map_err(&failed)?.how {
             How::Exited(0) => Ok(()),
@@ -72,8 +71,8 @@ fn fill(group: &Group, bounded: bool) -> Result<(), Failed> {
 
 /// In the group: makes processes until the limit stops it, and ends them again.
 fn multiply(group: &Group, bounded: bool) -> Result<(), Errno> {
-    // Outside before, inside after: reading back must be able to tell the two apart.
     let groups = group.open_to_join().map_err(|failed| failed.errno)?;
+    // Outside before, inside after: reading back must be able to tell the two apart.
     if !groups.is_empty() && group.holds(getpid().as_raw()) == Some(true) {
         return Err(Errno::EEXIST);
     }
