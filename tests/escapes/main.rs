@@ -79,7 +79,7 @@ const ELSEWHERE: [(&str, &str); 9] = [
     ("D1 D3", "do not apply: no rule of ours looks at a command's words or at the name of a program"),
     ("D2", "belongs to the daemon: nothing is approved before it runs yet"),
     ("D13", "is in tests/run/verdicts.rs and tests/ledger: a record holds neither a secret nor a digest of one"),
-    ("G10", "belongs to the daemon: there is no socket yet"),
+    ("G10", "is in tests/daemon as far as it was tried: who is behind the socket; floods and odd frames are not"),
     ("B10 F8 on other kernels", "belong to tests/kernels: here a filter or a mount stands for them"),
 ];
 
