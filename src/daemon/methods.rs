@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::config::{Role, Standing};
 use super::connection::Client;
-use super::{jails, running};
+use super::{files, jails, running};
 use crate::jail::mandate::Profiles;
 use crate::wire::fault::{Fault, number};
 use crate::wire::reply::{PROTOCOL, Pong};
@@ -35,6 +35,14 @@ pub async fn answer(client: &Rc<Client>, id: Id, request: Request, descriptors: 
         Request::JailOpen(open) => return jails::open(client, id, *open).await,
         Request::JailClose(close) => close_jail(client, &close).await,
         Request::JailList(_) => list_jails(client),
+        Request::FsStat(asked) => return files::answer(client, &id, files::stat(*asked)).await,
+        Request::FsRead(asked) => return files::answer(client, &id, files::read(*asked)).await,
+        Request::FsWrite(asked) => return files::answer(client, &id, files::write(*asked)).await,
+        Request::FsCreate(asked) => return files::answer(client, &id, files::create(*asked)).await,
+        Request::FsMkdir(asked) => return files::answer(client, &id, files::make_directory(*asked)).await,
+        Request::FsRemove(asked) => return files::answer(client, &id, files::remove(*asked)).await,
+        Request::FsRename(asked) => return files::answer(client, &id, files::rename(*asked)).await,
+        Request::FsList(asked) => return files::answer(client, &id, files::list(*asked)).await,
         Request::Ps(_) => ps(client),
         Request::Reload(_) => reload(client).await,
     };

@@ -21,6 +21,7 @@ pub mod admission;
 pub mod config;
 pub mod confinement;
 pub mod connection;
+pub mod files;
 pub mod guard;
 pub mod jails;
 pub mod launcher;

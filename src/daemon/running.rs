@@ -28,7 +28,7 @@ use crate::supervise::watch;
 use crate::sys::readiness;
 use crate::verdict::{Asked, Caller, Output, Reason, Seen, Verdict};
 use crate::wire::fault::Fault;
-use crate::wire::privsep::{Cause, FromLauncher, Started, ToLauncher};
+use crate::wire::privsep::{Cause, FromLauncher, Started, ToLauncher, Work};
 use crate::wire::reply::{self, Running, Stream};
 use crate::wire::request::{Run, Stdin};
 use crate::wire::rpc::Id;
@@ -189,7 +189,7 @@ async fn ask(client: &Client, order: Order) -> std::io::Result<(AsyncFd<Rc<Chann
     match &order.jail {
         Some(jail) => {
             given_as.push(keepers.as_fd());
-            link::send(&jail.keeper, &ToLauncher::Enter(Box::new(order.request)), &given_as).await?;
+            link::send(&jail.keeper, &ToLauncher::Enter(Box::new(order.request), Work::Execute), &given_as).await?;
         }
         None => {
             client.service.link.ask(&Ask::Keep(client.number), &[keepers.as_fd()]).await?;

@@ -51,7 +51,8 @@ impl Loose {
         Ok(Loose { file: readiness::watch(std::fs::File::from(descriptor))? })
     }
 
-    async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// What is there, once something is; nothing at the end.
+    pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let mut ready = self.file.ready(Interest::READABLE).await?;
             match self.file.get_ref().read(buffer) {

@@ -13,13 +13,14 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::setsid;
 
 use super::channel::Channel;
+use super::files;
 use super::probe::{self, Proof};
 use crate::confine::shields::Shielded;
 use crate::confine::{Failed, descriptors, landlock, seccomp};
 use crate::plan::Naming;
 use crate::plan::filter::Program;
 use crate::sys::{process, terminal};
-use crate::wire::privsep::{Command, Failure, Finding, Orders};
+use crate::wire::privsep::{Command, Failure, Finding, Orders, Work};
 
 /// What a run's first process says before it becomes the command.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
@@ -60,10 +61,15 @@ pub struct Stdio {
 }
 
 /// Becomes the command, or says over `report` why not. Runs in a fork of init.
-pub fn become_command(command: &Command, worn: Worn<'_>, stdio: Stdio, report: &Channel) -> ! {
-    let word = match prepare(command, worn, stdio, report) {
-        Ok(()) => Word::NotExecuted(execute(command) as i32),
-        Err(word) => word,
+pub fn become_command(command: &Command, worn: Worn<'_>, stdio: Stdio, report: Channel) -> ! {
+    let word = match (prepare(command, worn, stdio, &report), &command.work) {
+        (Ok(()), Work::Execute) => Word::NotExecuted(execute(command) as i32),
+        (Ok(()), Work::File(job)) => {
+            // As an `execve` would: init has heard all that there is, and answers what this process asks of its broker.
+            drop(report);
+            files::work(job)
+        }
+        (Err(word), _) => word,
     };
     // If nobody listens any more there is nobody to tell.
     let _ = report.send(&word, &[]);

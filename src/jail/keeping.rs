@@ -28,7 +28,7 @@ use crate::confine::{Failed, Ids};
 use crate::plan::digest::digest;
 use crate::wire::privsep::{
     Cause, Closing, Command, End, Ended, Finding, FromInit, FromLauncher, Keeps, Lifetime, NameDenial, Opened, Run,
-    RunRequest, Started, ToLauncher, Used,
+    RunRequest, Started, ToLauncher, Used, Work,
 };
 
 /// Most runs in one jail at once, whatever the supervisor asks for.
@@ -198,9 +198,9 @@ impl Kept<'_> {
     /// False when there is no supervisor any more, or it wants the jail closed.
     fn hear_supervisor(&mut self) -> Result<bool, Failed> {
         match self.supervisor.receive() {
-            Ok(Arrived::Message(ToLauncher::Enter(request), mut descriptors)) => {
+            Ok(Arrived::Message(ToLauncher::Enter(request, work), mut descriptors)) => {
                 let Some(channel) = descriptors.pop().map(Channel::new) else { return Ok(false) };
-                match self.enter(&request, descriptors) {
+                match self.enter(&request, work, descriptors) {
                     Ok(inside) => inside.channel = Some(channel),
                     Err(not_started) => tell(Some(&channel), &answer(not_started), None),
                 }
@@ -212,14 +212,14 @@ impl Kept<'_> {
     }
 
     /// Starts a run, which then wants its channel.
-    fn enter(&mut self, request: &RunRequest, given: Vec<OwnedFd>) -> Result<&mut Inside, NotStarted> {
+    fn enter(&mut self, request: &RunRequest, work: Work, given: Vec<OwnedFd>) -> Result<&mut Inside, NotStarted> {
         let began = Instant::now();
         start::refuse_malformed(request)?;
         if self.inside.len() >= MOST_RUNS {
             return Err(Failed::at("enter")(Errno::EAGAIN).into());
         }
         let given = Given::new(given)?;
-        let command = self.command(request)?;
+        let command = Command { work, ..self.command(request)? };
         let plan = &self.raised.prepared.plan;
         let stdio = stdio::choose(&given, request.terminal, plan, plan.tier)?;
         let run = self.next;

@@ -36,7 +36,7 @@ pub fn serve(supervisor: Channel, expected: Option<Tier>, mandate: &Mandate) -> 
             let told = match message {
                 ToLauncher::Run(request) => run(&supervisor, *request, descriptors, ready()),
                 ToLauncher::Open(request, lifetime) => keep(&supervisor, &request, lifetime, ready()),
-                ToLauncher::Signal(_) | ToLauncher::Kill(_) | ToLauncher::Enter(_) | ToLauncher::Close => Ok(()),
+                ToLauncher::Signal(_) | ToLauncher::Kill(_) | ToLauncher::Enter(..) | ToLauncher::Close => Ok(()),
             };
             if told.is_err() {
                 break;

@@ -15,6 +15,7 @@ pub mod delegation;
 pub mod descendants;
 pub mod environment;
 pub mod examine;
+pub mod files;
 pub mod folding;
 pub mod idmap;
 pub mod init;

@@ -131,7 +131,7 @@ impl<'a> Runs<'a> {
             Fork::Child => {
                 drop(mine);
                 let worn = Worn { orders: &self.orders, brokered: &self.filters.brokered, shielded: &self.shielded };
-                become_command(command, worn, stdio, &childs)
+                become_command(command, worn, stdio, childs)
             }
             Fork::Parent(pid) => pid,
         };

@@ -34,7 +34,7 @@ use crate::profile::load::Sources;
 use crate::profile::promise::Promise;
 use crate::profile::resolve::resolve;
 use crate::wire::privsep::{
-    Command, Failure, Filters, Finding, FromInit, FromLauncher, Keeps, Orders, Run, RunRequest, Started,
+    Command, Failure, Filters, Finding, FromInit, FromLauncher, Keeps, Orders, Run, RunRequest, Started, Work,
 };
 
 /// Why there is no run.
@@ -303,6 +303,7 @@ pub fn make_command(request: &RunRequest, plan: &Plan, private: &str) -> Result<
         environment: environment::make(plan, request, private)?,
         cwd: if plan.workspace.is_some() { path_bytes(&plan.cwd) } else { cwd.into_bytes() },
         terminal: request.terminal,
+        work: Work::Execute,
     })
 }
 

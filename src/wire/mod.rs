@@ -3,9 +3,11 @@
 //! Owns message types and their limits. Pure: `sys` moves the bytes, `jail` and `supervise` act on them.
 
 pub mod fault;
+pub mod files;
 pub mod frame;
 pub mod privsep;
 pub mod reply;
 pub mod request;
+pub mod request_files;
 pub mod rpc;
 pub mod text;

@@ -12,6 +12,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::files::FileJob;
 use crate::host::Tier;
 use crate::plan::Plan;
 use crate::plan::filter::Program;
@@ -41,7 +42,7 @@ pub enum ToLauncher {
     /// Make a jail that stays, for runs that are asked for by `Enter`. Its command, environment and descriptors count for nothing.
     Open(Box<RunRequest>, Lifetime),
     /// Start a run in the open jail. Descriptors: as for `Run`, then a channel on which everything about this run is said.
-    Enter(Box<RunRequest>),
+    Enter(Box<RunRequest>, Work),
     /// Close the open jail.
     Close,
 }
@@ -231,6 +232,18 @@ pub struct Command {
     pub cwd: Text,
     /// Whether it gets a terminal.
     pub terminal: Terminal,
+    /// What it is to do.
+    pub work: Work,
+}
+
+/// What a run's process does once it wears its confinement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Work {
+    /// It executes the command.
+    Execute,
+    /// It does this with a file by itself: content comes on stdin, and an [`files::Answer`](super::files::Answer) goes to
+    /// stdout.
+    File(FileJob),
 }
 
 /// From init to the launcher.

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use super::fault::{Fault, number};
 use super::frame::{MOST_DEPTH, is_shallow};
 use super::request::*;
+use super::request_files::*;
 
 /// What a client calls its request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -73,6 +74,14 @@ methods! {
     "jail.open" => JailOpen(JailOpen),
     "jail.close" => JailClose(JailClose),
     "jail.list" => JailList(Nothing),
+    "fs.stat" => FsStat(FsStat),
+    "fs.read" => FsRead(FsRead),
+    "fs.write" => FsWrite(FsWrite),
+    "fs.create" => FsCreate(FsWrite),
+    "fs.mkdir" => FsMkdir(FsMkdir),
+    "fs.remove" => FsRemove(FsRemove),
+    "fs.rename" => FsRename(FsRename),
+    "fs.list" => FsList(FsList),
     "ps" => Ps(Nothing),
     "reload" => Reload(Nothing),
 }

@@ -17,6 +17,7 @@ mod support;
 mod service;
 
 mod callers;
+mod files;
 mod jails;
 mod runs;
 

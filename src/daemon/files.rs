@@ -1,0 +1,232 @@
+//! `fs.*`: files of an open jail, by a process in it.
+//!
+//! What that process answers is as little to be believed as anything else that comes out of a jail: it is bounded and checked,
+//! and shown to nobody but the jail's owner.
+
+use std::io::{Seek, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use nix::errno::Errno;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use serde_json::{Value, json};
+use tokio::io::unix::AsyncFd;
+
+use super::connection::Client;
+use super::jails::{Inside, Open};
+use super::link;
+use super::streams::{Loose, Pipes};
+use crate::jail::channel::Channel;
+use crate::supervise::watch;
+use crate::sys::readiness;
+use crate::verdict::{Asked, Caller, Output, Reason, Seen, Verdict};
+use crate::wire::fault::Fault;
+use crate::wire::files::{Answer, Entry, Facts, FileJob, MOST_READ};
+use crate::wire::privsep::{FromLauncher, RunRequest, Terminal, ToLauncher, Work};
+use crate::wire::request_files::{FsList, FsMkdir, FsRead, FsRemove, FsRename, FsStat, FsWrite};
+use crate::wire::rpc::Id;
+use crate::wire::text::{Text, encode};
+
+/// How long one of these may take.
+const WALL_MS: u64 = 30_000;
+/// Bytes that an answer may have: those of the largest read, and of a directory's largest list.
+const MOST_ANSWER: usize = 2 * MOST_READ as usize;
+
+/// What is asked for, in which jail, with what content.
+pub struct FileOrder {
+    jail: String,
+    job: FileJob,
+    content: Vec<u8>,
+}
+
+fn order(jail: String, job: FileJob) -> FileOrder {
+    FileOrder { jail, job, content: Vec::new() }
+}
+
+/// `fs.stat`.
+pub fn stat(asked: FsStat) -> FileOrder {
+    order(asked.jail, FileJob::Stat { path: asked.path.0, follow: asked.follow })
+}
+
+/// `fs.read`.
+pub fn read(asked: FsRead) -> FileOrder {
+    let length = asked.length.unwrap_or(MOST_READ).min(MOST_READ);
+    order(asked.jail, FileJob::Read { path: asked.path.0, offset: asked.offset, length })
+}
+
+/// `fs.write`.
+pub fn write(asked: FsWrite) -> FileOrder {
+    let job = FileJob::Write { path: asked.path.0, mode: asked.mode };
+    FileOrder { jail: asked.jail, job, content: asked.content.0 }
+}
+
+/// `fs.create`.
+pub fn create(asked: FsWrite) -> FileOrder {
+    let job = FileJob::Create { path: asked.path.0, mode: asked.mode };
+    FileOrder { jail: asked.jail, job, content: asked.content.0 }
+}
+
+/// `fs.mkdir`.
+pub fn make_directory(asked: FsMkdir) -> FileOrder {
+    order(asked.jail, FileJob::Mkdir { path: asked.path.0, parents: asked.parents, mode: asked.mode })
+}
+
+/// `fs.remove`.
+pub fn remove(asked: FsRemove) -> FileOrder {
+    order(asked.jail, FileJob::Remove { path: asked.path.0, recursive: asked.recursive })
+}
+
+/// `fs.rename`.
+pub fn rename(asked: FsRename) -> FileOrder {
+    order(asked.jail, FileJob::Rename { from: asked.from.0, to: asked.to.0, replace: asked.replace })
+}
+
+/// `fs.list`.
+pub fn list(asked: FsList) -> FileOrder {
+    order(asked.jail, FileJob::List { path: asked.path.0, after: asked.after.map(|after| after.0) })
+}
+
+/// Has it done and answers.
+pub async fn answer(client: &Rc<Client>, id: &Id, order: FileOrder) {
+    // A client that is gone wants no answer.
+    drop(match perform(client, order).await {
+        Ok(result) => client.answer(id, &result).await,
+        Err(fault) => client.fault(Some(id), &fault).await,
+    });
+}
+
+async fn perform(client: &Client, order: FileOrder) -> Result<Value, Fault> {
+    if order.job.words().iter().any(|word| word.is_empty() || word.contains(&0)) {
+        return Err(Fault::refused("path_invalid", "a path is empty, or holds a NUL byte"));
+    }
+    let jail = client.service.jails.enter(&order.jail, client.peer.uid)?;
+    let config = client.service.config();
+    let permit = client.service.admission.admit(client.peer.uid, &config.limits).await?;
+    let inside = Inside::of(&jail);
+    let asked = Asked {
+        id: uuid::Uuid::now_v7().to_string(),
+        time: jiff::Timestamp::now().to_string(),
+        caller: Caller { uid: client.peer.uid, gid: client.peer.gid },
+        agent: jail.shown.agent.clone(),
+        session: None,
+        profile: jail.shown.profile.clone(),
+        argv: order.job.words(),
+    };
+    let changes = order.job.changes();
+    let failed = |error: std::io::Error| Fault::failed("supervise", format!("cannot work with files: {error}"));
+    let (seen, answer) = run(&jail, &order).await.map_err(failed)?;
+    drop((inside, permit));
+    if changes {
+        let mut verdict = Verdict::new(asked, &seen, Output::default());
+        verdict.redact(&[]);
+        client.service.record(&mut verdict)?;
+    }
+    tell(&seen, answer)
+}
+
+/// One run in the jail: its end, and what it answered.
+async fn run(jail: &Open, order: &FileOrder) -> std::io::Result<(Seen, Vec<u8>)> {
+    let (ours, keepers) = Channel::pair()?;
+    let input = in_memory(&order.content)?;
+    let Pipes { ours: [_, output, error], commands: [_, their_output, their_error] } = Pipes::new()?;
+    drop(error);
+    let descriptors =
+        [&input, &their_output, &their_error, &input, &their_output, &their_error].map(AsFd::as_fd).into_iter();
+    let descriptors: Vec<_> = descriptors.chain([keepers.as_fd()]).collect();
+    let message = ToLauncher::Enter(Box::new(request(jail, &order.job)), Work::File(order.job.clone()));
+    link::send(&jail.keeper, &message, &descriptors).await?;
+    drop((input, their_output, their_error, keepers));
+    ours.never_wait()?;
+    let keeper = readiness::watch(Rc::new(ours))?;
+    let started = match watch::hear(&keeper).await? {
+        Some((FromLauncher::Started(started), _)) => started,
+        Some((other, _)) => return Ok((watch::not_started(other), Vec::new())),
+        None => return Ok((watch::launcher_gone(None), Vec::new())),
+    };
+    let answer = collect(&keeper, output).await?;
+    let seen = match watch::hear(&keeper).await? {
+        Some((FromLauncher::Ended(ended), _)) => Seen::Run { started, ended },
+        Some((FromLauncher::Failed(failure), _)) => Seen::Failed(watch::cut_short(&failure), Some(started)),
+        Some(_) | None => watch::launcher_gone(Some(started)),
+    };
+    Ok((seen, answer))
+}
+
+fn in_memory(content: &[u8]) -> std::io::Result<OwnedFd> {
+    let mut memory = std::fs::File::from(memfd_create(c"clawjail-content", MFdFlags::MFD_CLOEXEC)?);
+    memory.write_all(content)?;
+    memory.rewind()?;
+    Ok(memory.into())
+}
+
+/// Reads the answer to its end. One that is too long ends the process that gives it.
+async fn collect(keeper: &AsyncFd<Rc<Channel>>, output: OwnedFd) -> std::io::Result<Vec<u8>> {
+    let output = Loose::new(output)?;
+    let mut answer = Vec::new();
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match output.read(&mut buffer).await {
+            Ok(0) | Err(_) => return Ok(answer),
+            Ok(count) => answer.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+        }
+        if answer.len() > MOST_ANSWER {
+            link::send(keeper, &ToLauncher::Kill(crate::wire::privsep::Cause::Killed), &[]).await?;
+            return Ok(Vec::new());
+        }
+    }
+}
+
+fn request(jail: &Open, job: &FileJob) -> RunRequest {
+    RunRequest {
+        profile: jail.shown.profile.clone(),
+        tier: None,
+        argv: job.words(),
+        set: Vec::new(),
+        pass: Vec::new(),
+        inherited: Vec::new(),
+        workspace: jail.workspace.clone(),
+        cwd: None,
+        terminal: Terminal::None,
+        timeout_ms: Some(WALL_MS),
+    }
+}
+
+fn tell(seen: &Seen, answer: Vec<u8>) -> Result<Value, Fault> {
+    if let Seen::Refused(reason) | Seen::Failed(reason, _) = seen {
+        return Err(Fault::of_reason(reason));
+    }
+    let no_sense = || Reason {
+        code: "failed.files".into(),
+        message: "the process that works with files ended without an answer".into(),
+        remedy: None,
+    };
+    let answer: Answer = postcard::from_bytes(&answer).map_err(|_| Fault::of_reason(&no_sense()))?;
+    match answer {
+        Answer::Done => Ok(json!({})),
+        Answer::Facts(Facts { kind, size, mode, modified_ms, target }) => {
+            let target = target.map(Text);
+            Ok(json!({ "kind": kind, "size": size, "mode": mode, "modified_ms": modified_ms, "target": target }))
+        }
+        Answer::Listed { entries, more } => {
+            let entry = |Entry { name, kind, size }| json!({ "name": Text(name), "kind": kind, "size": size });
+            Ok(json!({ "entries": entries.into_iter().map(entry).collect::<Vec<_>>(), "more": more }))
+        }
+        Answer::Read { bytes, size, end } => Ok(match std::str::from_utf8(&bytes) {
+            Ok(text) => json!({ "data": text, "size": size, "end": end }),
+            Err(_) => json!({ "base64": encode(&bytes), "size": size, "end": end }),
+        }),
+        Answer::Not { errno, what } => Err(not_done(Errno::from_raw(errno), &what)),
+    }
+}
+
+/// The kernel's or the broker's no, by its errno; a name that every system has is a word that stays.
+fn not_done(errno: Errno, what: &str) -> Fault {
+    let what: String = what.chars().take(2048).collect();
+    let denied = Fault::denied(&format!("{errno:?}").to_lowercase(), format!("{what}: {}", errno.desc()));
+    match errno {
+        Errno::EACCES | Errno::EPERM | Errno::EROFS => {
+            denied.with_remedy("the jail's profile does not grant it; `clawjail profile explain` shows what it grants")
+        }
+        _ => denied,
+    }
+}
