@@ -77,7 +77,12 @@ fn swapped_workspace(trial: &mut Trial) {
         shown == 0 && clear,
         format!("{shown} of 40 runs showed it, clear ends: {clear}"),
     );
-    trial.allow("the real one", plain > 0, "it was never shown");
+    // On a busy machine a run can take so long that the swap always falls into it; it is over now.
+    if inner.is_symlink() {
+        std::fs::rename(&inner, &link).and_then(|()| std::fs::rename(&spare, &inner)).expect("own directory");
+    }
+    let ran = trial.jail().option("--workspace").option(inner.join("work")).run(["cat", "key"]);
+    trial.allow("the real one", ran.text() == "plain", format!("shown {plain} times before, {}", ran.whole()));
 }
 
 fn leaked_directory(trial: &mut Trial) {
