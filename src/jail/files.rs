@@ -160,10 +160,9 @@ fn beside(path: &Path) -> Done<PathBuf> {
 
 fn create(path: &Path, mode: Option<u32>) -> Done<Answer> {
     let filled = fill(path, mode.map(|mode| mode & 0o777));
-    match &filled {
-        // Not ours if it was there before, or was never made.
-        Err((Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG | Errno::EIO, _)) => drop(fs::remove_file(path)),
-        _ => {}
+    // With any other error it was there before, or was never made.
+    if let Err((Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG | Errno::EIO, _)) = &filled {
+        drop(fs::remove_file(path));
     }
     filled.map(|()| Answer::Done)
 }
