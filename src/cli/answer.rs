@@ -53,7 +53,7 @@ pub fn refuse_start(reason: &NotStarted) -> ExitCode {
         NotStarted::Refused(Refused { message, remedy, .. }) => refuse(message, remedy.as_deref()),
         NotStarted::Failed(failed) => fail(&step(failed)),
         NotStarted::ByInit(failure) => fail(&format!("cannot confine the command at step `{}`", failure.step)),
-        NotStarted::Ended(_) => fail("cannot plan: a run ended that never began"),
+        NotStarted::Ended(..) => fail("cannot plan: a run ended that never began"),
     }
 }
 

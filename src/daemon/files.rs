@@ -140,12 +140,15 @@ async fn run(jail: &Open, order: &FileOrder) -> std::io::Result<(Seen, Vec<u8>)>
     let keeper = readiness::watch(Rc::new(ours))?;
     let started = match watch::hear(&keeper).await? {
         Some((FromLauncher::Started(started), _)) => started,
+        Some((FromLauncher::Ended(Some(started), ended), _)) => {
+            return Ok((Seen::Run { started, ended }, collect(&keeper, output).await?));
+        }
         Some((other, _)) => return Ok((watch::not_started(other), Vec::new())),
         None => return Ok((watch::launcher_gone(None), Vec::new())),
     };
     let answer = collect(&keeper, output).await?;
     let seen = match watch::hear(&keeper).await? {
-        Some((FromLauncher::Ended(ended), _)) => Seen::Run { started, ended },
+        Some((FromLauncher::Ended(_, ended), _)) => Seen::Run { started, ended },
         Some((FromLauncher::Failed(failure), _)) => Seen::Failed(watch::cut_short(&failure), Some(started)),
         Some(_) | None => watch::launcher_gone(Some(started)),
     };

@@ -28,7 +28,7 @@ use crate::supervise::watch;
 use crate::sys::readiness;
 use crate::verdict::{Asked, Caller, Output, Reason, Seen, Verdict};
 use crate::wire::fault::Fault;
-use crate::wire::privsep::{Cause, FromLauncher, Started, ToLauncher, Work};
+use crate::wire::privsep::{Cause, Ended as End, FromLauncher, Started, ToLauncher, Work};
 use crate::wire::reply::{self, Running, Stream};
 use crate::wire::request::{Run, Stdin};
 use crate::wire::rpc::Id;
@@ -46,6 +46,8 @@ type Record = (Asked, Vec<Vec<u8>>);
 struct Under {
     keeper: AsyncFd<Rc<Channel>>,
     started: Box<Started>,
+    // Where it was over when it was said to have begun.
+    ended: Option<Box<End>>,
     pumps: Vec<JoinHandle<()>>,
     over: watch_channel::Sender<bool>,
     tally: Rc<Tally>,
@@ -171,13 +173,14 @@ async fn begin(client: &Client, id: &Id, entry: &Rc<Entry>, order: Order) -> Beg
             watch::hear(&keeper).await
         }
     };
-    let (started, master) = match first {
-        Ok(Some((FromLauncher::Started(started), mut descriptors))) => (started, descriptors.pop()),
+    let (started, master, ended) = match first {
+        Ok(Some((FromLauncher::Started(started), mut descriptors))) => (started, descriptors.pop(), None),
+        Ok(Some((FromLauncher::Ended(Some(started), ended), _))) => (started, None, Some(ended)),
         Ok(Some((other, _))) => return Began::Not(watch::not_started(other)),
         Ok(None) | Err(_) => return Began::Not(watch::launcher_gone(None)),
     };
     match answer(client, id, entry, keeper, started, master, ends).await {
-        Ok(under) => Began::Running(Box::new(under)),
+        Ok(under) => Began::Running(Box::new(Under { ended, ..under })),
         Err(error) => failed(&error),
     }
 }
@@ -234,7 +237,7 @@ async fn answer(
     let _ = client.outbox.put(reply::result(id, &running), theirs.into_iter().collect()).await;
     let (over, told) = watch_channel::channel(false);
     let pumps = pumps.into_iter().map(|pump| tokio::task::spawn_local(pump.run(told.clone()))).collect();
-    Ok(Under { keeper, started, pumps, over, tally, observed })
+    Ok(Under { keeper, started, ended: None, pumps, over, tally, observed })
 }
 
 async fn connect(
@@ -290,8 +293,11 @@ async fn finish(
     detach: bool,
 ) {
     let stays = entry.label.jail.is_some();
-    let Under { keeper, started, pumps, over, tally, observed } = under;
-    let seen = until_over(client, entry, &keeper, started, signals, detach).await;
+    let Under { keeper, started, ended, pumps, over, tally, observed } = under;
+    let seen = match ended {
+        Some(ended) => Seen::Run { started, ended },
+        None => until_over(client, entry, &keeper, started, signals, detach).await,
+    };
     *entry.input.lock().await = None;
     if stays {
         // What it left in its jail may hold its streams open: from here on only what is there already is waited for.
@@ -319,7 +325,7 @@ async fn until_over(
     loop {
         tokio::select! {
             heard = watch::hear(keeper) => return match heard {
-                Ok(Some((FromLauncher::Ended(ended), _))) => Seen::Run { started, ended },
+                Ok(Some((FromLauncher::Ended(_, ended), _))) => Seen::Run { started, ended },
                 Ok(Some((FromLauncher::Failed(failure), _))) => Seen::Failed(watch::cut_short(&failure), Some(started)),
                 Ok(_) | Err(_) => watch::launcher_gone(Some(started)),
             },

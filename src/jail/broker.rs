@@ -70,19 +70,25 @@ impl Broker {
         }
     }
 
-    /// Answers one question of each listener that has one, and lets go of those whose last process is gone or that the
-    /// kernel no longer answers for: closing one has every call that waits on it, and every later one, fail with `ENOSYS`.
-    pub fn serve(&mut self) {
+    /// Answers one question of each listener that has one, and lets go of those that the kernel no longer answers for:
+    /// closing one has every call that waits on it, and every later one, fail with `ENOSYS`. Returns those whose last
+    /// process is ending.
+    pub fn serve(&mut self) -> Vec<(Option<Run>, OwnedFd)> {
+        let mut gone = Vec::new();
         for (run, listener) in std::mem::take(&mut self.listeners) {
             let served = match state(listener.as_fd()) {
                 State::Asking => self.answer_next(run, listener.as_fd()),
                 State::Quiet => Ok(()),
-                State::Gone => continue,
+                State::Gone => {
+                    gone.push((run, listener));
+                    continue;
+                }
             };
             if served.is_ok() {
                 self.listeners.push((run, listener));
             }
         }
+        gone
     }
 
     /// Whether a question waits that nothing but time will answer.

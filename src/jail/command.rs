@@ -1,7 +1,8 @@
 //! A run's first process, from the fork to `execve`.
 //!
-//! It wears init's confinement already. What is left is its own: session, terminal, descriptors, signals, for brokered
-//! workspaces the second Landlock domain and the notifying filter, and the proof that all of it holds.
+//! It wears init's confinement already. What is left is its own: first what every run wears (session, signals, for brokered
+//! workspaces the second Landlock domain and the notifying filter) and the proof that all of it holds; then the place of
+//! the one command: descriptors, terminal, directory.
 
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,7 +13,7 @@ use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::setsid;
 
-use super::channel::Channel;
+use super::channel::{Arrived, Channel};
 use super::files;
 use super::probe::{self, Proof};
 use crate::confine::shields::Shielded;
@@ -25,7 +26,7 @@ use crate::wire::privsep::{Command, Failure, Finding, Orders, Work};
 /// What a run's first process says before it becomes the command.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub enum Word {
-    /// Every promise held, and it executes the command next. Descriptor: the listener of its notifying filter, if it has one.
+    /// Every promise held; what is left is to become the command. Descriptor: the listener of its notifying filter, if it has one.
     Proven(Vec<Finding>),
     /// A promise did not hold, so it executes nothing.
     Broken(Vec<Finding>),
@@ -60,29 +61,43 @@ pub struct Stdio {
     pub terminal: bool,
 }
 
-/// Becomes the command, or says over `report` why not. Runs in a fork of init.
-pub fn become_command(command: &Command, worn: Worn<'_>, stdio: Stdio, report: Channel) -> ! {
-    let word = match (prepare(command, worn, stdio, &report), &command.work) {
-        (Ok(()), Work::Execute) => Word::NotExecuted(execute(command) as i32),
-        (Ok(()), Work::File(job)) => {
-            // As an `execve` would: init has heard all that there is, and answers what this process asks of its broker.
-            drop(report);
-            files::work(job)
-        }
-        (Err(word), _) => word,
+/// What a run's process is to become.
+pub struct Assignment {
+    /// The command.
+    pub command: Box<Command>,
+    /// Its descriptors.
+    pub stdio: Stdio,
+}
+
+/// Becomes what it is `assigned`, or what `words` bring once it wears everything; says there why not. Runs in a fork of
+/// init.
+pub fn become_command(assigned: Option<Assignment>, worn: Worn<'_>, words: Channel) -> ! {
+    let word = match dress(worn, &words).and_then(|()| take_up(assigned, &words)) {
+        Ok(command) => match &command.work {
+            Work::Execute => Word::NotExecuted(execute(&command) as i32),
+            Work::File(job) => {
+                // As an `execve` would: init has heard all that there is, and answers what this process asks of its broker.
+                drop(words);
+                files::work(job)
+            }
+        },
+        Err(word) => word,
     };
     // If nobody listens any more there is nobody to tell.
-    let _ = report.send(&word, &[]);
+    let _ = words.send(&word, &[]);
     process::leave(127)
 }
 
-fn prepare(command: &Command, worn: Worn<'_>, stdio: Stdio, report: &Channel) -> Result<(), Word> {
+/// What every run wears, and its proof. None of it depends on the command.
+fn dress(worn: Worn<'_>, words: &Channel) -> Result<(), Word> {
     let Worn { orders, brokered, shielded } = worn;
-    take_place(command, stdio)?;
+    setsid().map_err(Failed::at("setsid"))?;
+    umask(Mode::from_bits_truncate(0o022));
+    process::reset_signals().map_err(Failed::at("reset_signals"))?;
     if orders.plan.naming == Naming::Brokered {
         landlock::restrict_naming(&orders.plan)?;
     }
-    // Before the filter that asks init: init could not answer, it waits for the proof.
+    // Before the filter that asks init: what is tried must be denied by the kernel, whatever init would answer.
     let findings = match probe::attempt(orders, shielded) {
         Proof::Sound(findings) => findings,
         Proof::Broken(findings) => return Err(Word::Broken(findings)),
@@ -92,22 +107,37 @@ fn prepare(command: &Command, worn: Worn<'_>, stdio: Stdio, report: &Channel) ->
         Naming::Direct => None,
     };
     let listener: Vec<_> = listener.iter().map(AsFd::as_fd).collect();
-    // Everything else is close-on-exec, the report included: its end of file says that the command runs.
-    report.send(&Word::Proven(findings), &listener).map_err(Failed::at("send_proof"))?;
+    words.send(&Word::Proven(findings), &listener).map_err(Failed::at("send_proof"))?;
     Ok(())
 }
 
-/// What is a run's own: session, descriptors, terminal, place, signals.
-fn take_place(command: &Command, stdio: Stdio) -> Result<(), Failed> {
-    setsid().map_err(Failed::at("setsid"))?;
+/// Takes the place of the command: its descriptors, its terminal, its directory. Everything else that is open is
+/// close-on-exec, `words` included: its end of file says that the command runs.
+fn take_up(assigned: Option<Assignment>, words: &Channel) -> Result<Box<Command>, Word> {
+    let Assignment { command, stdio } = match assigned {
+        Some(assigned) => assigned,
+        None => await_assignment(words)?,
+    };
     descriptors::place_stdio(&stdio.descriptors)?;
     if stdio.terminal {
         terminal::make_controlling(std::io::stdin().as_fd()).map_err(Failed::at("controlling_terminal"))?;
     }
     let cwd = Path::new(OsStr::from_bytes(&command.cwd));
     nix::unistd::chdir(cwd).map_err(Failed::on("chdir", cwd))?;
-    umask(Mode::from_bits_truncate(0o022));
-    process::reset_signals().map_err(Failed::at("reset_signals"))
+    Ok(command)
+}
+
+fn await_assignment(words: &Channel) -> Result<Assignment, Failed> {
+    let failed = Failed::at("await_assignment");
+    match words.receive().map_err(&failed)? {
+        Arrived::Message((command, terminal), given) => {
+            let given: Result<Vec<_>, Failed> = given.into_iter().map(descriptors::above_stdio).collect();
+            let descriptors = given?.try_into().map_err(|_| failed(Errno::EPROTO))?;
+            Ok(Assignment { command, stdio: Stdio { descriptors, terminal } })
+        }
+        // Nobody needs it: the jail is being closed.
+        Arrived::Gone => process::leave(0),
+    }
 }
 
 /// Finds the program as execvp(3) does and becomes it; says why not.

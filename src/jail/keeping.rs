@@ -4,7 +4,7 @@
 //! carries for a run with a jail of its own, so whoever attends to a run need not know in which kind it is.
 //!
 //! ```text
-//!   raised --joined--> open --Enter--> starting --Proven, Running: Started--> running --Ended--> open
+//!   raised --joined--> open --Enter--> starting --Running: Started--> running --Ended--> open
 //!                        |  '--asked, idle, too old, init gone--> every run ends, closed
 //! ```
 
@@ -39,6 +39,7 @@ pub struct Kept<'a> {
     supervisor: &'a Channel,
     setting: Setting,
     raised: Raised,
+    digest: String,
     membership: Vec<Finding>,
     inside: BTreeMap<Run, Inside>,
     next: Run,
@@ -60,8 +61,8 @@ struct Inside {
     relayed: [bool; 3],
     // Of a terminal that we made, where the jail has none of its own.
     master: Option<OwnedFd>,
-    // Until the supervisor knows.
-    started: Option<Box<Started>>,
+    // Whether the supervisor knows that the command runs.
+    announced: bool,
 }
 
 /// What a run's init said at its end.
@@ -71,6 +72,7 @@ struct Last {
     system_us: u64,
     peak_memory: u64,
     denials: Vec<NameDenial>,
+    findings: Option<Vec<Finding>>,
 }
 
 /// Opens the jail and says so.
@@ -84,8 +86,9 @@ pub fn open<'a>(
     let (setting, raised) = start::raise(request, ahead, Keeps::ManyRuns)?;
     let membership = start::await_membership(&raised.jail)?;
     let plan = &raised.prepared.plan;
+    let digest = digest(plan);
     let opened = Opened {
-        plan: digest(plan),
+        plan: digest.clone(),
         profile: plan.profile.clone(),
         tier: plan.tier,
         workspace: plan.workspace.as_deref().map(bytes),
@@ -96,6 +99,7 @@ pub fn open<'a>(
         supervisor,
         setting,
         raised,
+        digest,
         membership,
         inside: BTreeMap::new(),
         next: 0,
@@ -233,7 +237,7 @@ impl Kept<'_> {
             cause: None,
             relayed: stdio.relayed,
             master: stdio.master,
-            started: None,
+            announced: false,
         };
         Ok(self.inside.entry(run).or_insert(inside))
     }
@@ -275,19 +279,18 @@ impl Kept<'_> {
             return Ok(false);
         };
         match message {
-            FromInit::Proven(run, findings) => return self.prove(run, findings),
-            FromInit::Running(run) => {
-                if let Some(inside) = self.inside.get_mut(&run) {
-                    inside.announce(descriptors.pop());
-                }
+            FromInit::Broken(run, findings) => {
+                self.give_up(run, start::unsound(&findings));
+                return Ok(false);
             }
+            FromInit::Running(run, findings) => self.announce(run, &findings, descriptors.pop()),
             FromInit::NotStarted(run, failure) => {
                 if let Some(inside) = self.inside.remove(&run) {
                     tell(inside.channel.as_ref(), &FromLauncher::Failed(failure), None);
                 }
             }
-            FromInit::Ended { run, end, user_us, system_us, peak_memory, denials } => {
-                self.end(run, Last { end, user_us, system_us, peak_memory, denials });
+            FromInit::Ended { run, end, user_us, system_us, peak_memory, denials, findings } => {
+                self.end(run, Last { end, user_us, system_us, peak_memory, denials, findings });
             }
             FromInit::Failed(_) | FromInit::Joined => return Ok(false),
         }
@@ -295,26 +298,36 @@ impl Kept<'_> {
         Ok(true)
     }
 
-    /// A run's process tried to get out. If it got anywhere, this jail runs nothing more.
-    fn prove(&mut self, run: Run, mut findings: Vec<Finding>) -> Result<bool, Failed> {
-        if let Err(failed) = start::refuse_unsound(&findings) {
-            if let Some(inside) = self.inside.remove(&run) {
-                tell(inside.channel.as_ref(), &FromLauncher::Failed(super::failure(failed)), None);
-            }
-            return Ok(false);
+    /// Ends a run that has not begun.
+    fn give_up(&mut self, run: Run, failed: Failed) {
+        if let Some(inside) = self.inside.remove(&run) {
+            tell(inside.channel.as_ref(), &FromLauncher::Failed(super::failure(failed)), None);
         }
-        findings.extend(self.membership.clone());
-        if let Some(inside) = self.inside.get_mut(&run) {
-            let described = start::describe(&self.raised.prepared.plan, &findings, inside.relayed);
-            inside.started = Some(Box::new(described));
+    }
+
+    /// Says that the command runs.
+    fn announce(&mut self, run: Run, findings: &[Finding], master: Option<OwnedFd>) {
+        let Some(inside) = self.inside.get_mut(&run) else { return };
+        inside.announced = true;
+        let master = master.or(inside.master.take());
+        if let Some(inside) = self.inside.get(&run) {
+            let started = FromLauncher::Started(self.describe(inside, findings));
+            tell(inside.channel.as_ref(), &started, master.as_ref());
         }
-        Ok(true)
+    }
+
+    fn describe(&self, inside: &Inside, findings: &[Finding]) -> Box<Started> {
+        let findings = [findings, &self.membership].concat();
+        Box::new(start::describe(&self.raised.prepared.plan, self.digest.clone(), &findings, inside.relayed))
     }
 
     fn end(&mut self, run: Run, last: Last) {
-        let Some(mut inside) = self.inside.remove(&run) else { return };
-        // One that could not be executed has ended before it ran.
-        inside.announce(None);
+        let Some(inside) = self.inside.remove(&run) else { return };
+        let started = last.findings.map(|findings| self.describe(&inside, &findings));
+        if started.is_none() && !inside.announced {
+            let failed = Failed::at("become_command")(Errno::ESRCH);
+            return tell(inside.channel.as_ref(), &FromLauncher::Failed(super::failure(failed)), None);
+        }
         let starvations = self.raised.jail.group.oom_kills();
         let starved = starvations > self.starvations && last.end == End::Signalled(libc::SIGKILL);
         self.starvations = starvations;
@@ -332,7 +345,7 @@ impl Kept<'_> {
             },
             denials: last.denials,
         };
-        tell(inside.channel.as_ref(), &FromLauncher::Ended(Box::new(ended)), None);
+        tell(inside.channel.as_ref(), &FromLauncher::Ended(started, Box::new(ended)), None);
     }
 
     fn mark_quiet(&mut self) {
@@ -349,19 +362,10 @@ impl Kept<'_> {
                 inside.cause = inside.cause.or(Some(Cause::Killed));
             }
             let end = End::Signalled(libc::SIGKILL);
-            self.end(run, Last { end, user_us: 0, system_us: 0, peak_memory: 0, denials: Vec::new() });
+            self.end(run, Last { end, user_us: 0, system_us: 0, peak_memory: 0, denials: Vec::new(), findings: None });
         }
         self.raised.jail.close()?;
         Ok(closing)
-    }
-}
-
-impl Inside {
-    /// Says that the command is about to run.
-    fn announce(&mut self, master: Option<OwnedFd>) {
-        let Some(started) = self.started.take() else { return };
-        let master = master.or(self.master.take());
-        tell(self.channel.as_ref(), &FromLauncher::Started(started), master.as_ref());
     }
 }
 

@@ -49,16 +49,16 @@ pub fn serve(supervisor: Channel, expected: Option<Tier>, mandate: &Mandate) -> 
 /// One run from request to end, and what is left of it ended. Fails when the supervisor cannot be told.
 fn run(supervisor: &Channel, request: RunRequest, descriptors: Vec<OwnedFd>, ahead: Ahead) -> Result<(), Errno> {
     let over = match start::start(supervisor, &request, descriptors, ahead) {
-        Ok(running) => watch::watch(supervisor, running).map_err(NotStarted::Failed),
-        Err(NotStarted::Ended(over)) => Ok(*over),
+        Ok(running) => watch::watch(supervisor, running).map(|over| (None, over)).map_err(NotStarted::Failed),
+        Err(NotStarted::Ended(started, over)) => Ok((Some(started), *over)),
         Err(not_started) => Err(not_started),
     };
-    let Over { ended, jail } = match over {
+    let (started, Over { ended, jail }) = match over {
         Ok(over) => over,
         Err(not_started) => return supervisor.send(&answer(not_started), &[]),
     };
     // First the answer: what follows is nothing that the caller needs to wait for.
-    supervisor.send(&FromLauncher::Ended(Box::new(ended)), &[])?;
+    supervisor.send(&FromLauncher::Ended(started, Box::new(ended)), &[])?;
     jail.close().or_else(|failed| supervisor.send(&FromLauncher::Failed(failure(failed)), &[]))
 }
 
@@ -82,7 +82,7 @@ pub fn answer(not_started: NotStarted) -> FromLauncher {
         }
         NotStarted::Failed(failed) => FromLauncher::Failed(failure(failed)),
         NotStarted::ByInit(failure) => FromLauncher::Failed(failure),
-        NotStarted::Ended(over) => FromLauncher::Ended(Box::new(over.ended)),
+        NotStarted::Ended(started, over) => FromLauncher::Ended(Some(started), Box::new(over.ended)),
     }
 }
 

@@ -29,6 +29,7 @@ pub mod probe;
 pub mod remains;
 pub mod removal;
 pub mod repository;
+pub mod runner;
 pub mod runs;
 pub mod start;
 pub mod stdio;

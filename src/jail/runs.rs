@@ -1,32 +1,43 @@
 //! What init does once its jail stands: start runs, hear their proof, pass signals on, reap, and make names.
 //!
-//! One loop over three kinds of descriptors: the launcher's channel, a signalfd for ended children, and the listeners of
-//! brokered runs. Nothing here blocks on what a command does.
+//! One loop over four kinds of descriptors: the launcher's channel, a signalfd for ended children, processes that have not
+//! become their command yet, and the listeners of brokered runs. Nothing here blocks on what a command does.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::Mode;
+use nix::sys::time::TimeSpec;
 use nix::unistd::Pid;
 
 use super::broker::Broker;
 use super::channel::{Arrived, Channel};
-use super::command::{Stdio, Word, Worn, become_command};
+use super::command::{Assignment, Stdio, Word, Worn};
+use super::runner::{Heard, Runner};
 use super::{descendants, failure};
 use crate::confine::shields::Shielded;
 use crate::confine::{Failed, descriptors};
 use crate::host::Tier;
-use crate::sys::process::{self, Ended, Fork, How};
+use crate::sys::process::{self, Ended, How};
 use crate::sys::terminal;
-use crate::wire::privsep::{Command, End, Filters, FromInit, Keeps, Orders, Run, Terminal, ToInit};
+use crate::wire::privsep::{Command, End, Filters, Finding, FromInit, Keeps, Orders, Run, Terminal, ToInit};
 
 /// How long a question is left alone that could not be answered.
-const WAIT_MS: u16 = 5;
+const WAIT: Duration = Duration::from_millis(5);
+
+/// How long a command runs before that is said: whatever ends sooner is said to have run when it is said to have ended, and
+/// nobody is woken in between.
+const ALONE: Duration = Duration::from_millis(1);
+
+/// How long nothing has happened when a process is made ahead of the next run: whoever was told that a run is over gets
+/// this processor first.
+const QUIET: Duration = Duration::from_micros(100);
 
 /// Init at work.
 pub struct Runs<'a> {
@@ -34,9 +45,49 @@ pub struct Runs<'a> {
     orders: Orders,
     filters: Filters,
     shielded: Vec<Shielded>,
-    leaders: BTreeMap<Run, Pid>,
+    leaders: BTreeMap<Run, Leader>,
+    spare: Spare,
     broker: Broker,
     proven: bool,
+}
+
+/// The first process of a run.
+struct Leader {
+    runner: Runner,
+    // Of the jail's own terminal, until the launcher has it.
+    master: Option<OwnedFd>,
+    // Whether somebody looks at it, who is not to be kept waiting.
+    seen: bool,
+    // What it found, until the launcher is told.
+    findings: Option<Vec<Finding>>,
+    // Until when nothing that it says is waited for.
+    left_alone: Option<Instant>,
+}
+
+/// The process that is made ahead of the next run. There is at most one for each run that has started, so one that
+/// something in the jail kills again and again is not made again and again.
+enum Spare {
+    /// None is to be made.
+    None,
+    /// It is to be made when there is nothing else to do.
+    Wanted,
+    /// It is there, and has perhaps proven what it wears.
+    There(Runner, Option<Proof>),
+    /// It found a promise that does not hold. Whoever starts a run is told, and nothing is executed.
+    Broken(Vec<Finding>),
+}
+
+/// What a process found, and the listener of its notifying filter.
+type Proof = (Vec<Finding>, Option<OwnedFd>);
+
+/// What there is to do.
+#[derive(Default)]
+struct Ready {
+    told: bool,
+    dead: bool,
+    spare: bool,
+    speaking: Vec<Run>,
+    asked: bool,
 }
 
 /// Whether to go on.
@@ -50,7 +101,8 @@ impl<'a> Runs<'a> {
     /// Takes over a jail that was built and confined.
     pub fn new(launcher: &'a Channel, orders: Orders, filters: Filters, shielded: Vec<Shielded>) -> Runs<'a> {
         let broker = Broker::new(&orders.plan, shielded.clone());
-        Runs { launcher, orders, filters, shielded, leaders: BTreeMap::new(), broker, proven: false }
+        let spare = if orders.keeps == Keeps::ManyRuns { Spare::Wanted } else { Spare::None };
+        Runs { launcher, orders, filters, shielded, leaders: BTreeMap::new(), spare, broker, proven: false }
     }
 
     /// Whether a run has shown that nothing gets out of this jail.
@@ -66,52 +118,107 @@ impl<'a> Runs<'a> {
         children.thread_block().map_err(&failed)?;
         let ended = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(&failed)?;
         loop {
-            let [told, dead, asked] = self.wait(&ended).map_err(&failed)?;
+            let ready = self.wait(&ended).map_err(&failed)?;
             self.broker.look_again();
-            if asked {
-                self.broker.serve();
+            for run in &ready.speaking {
+                self.hear_leader(*run)?;
+                self.announce(*run)?;
             }
-            if dead {
+            if ready.spare {
+                self.hear_spare()?;
+            }
+            if ready.asked && self.serve_broker()? == Next::Stop {
+                return Ok(());
+            }
+            if ready.dead {
                 while let Ok(Some(_)) = ended.read_signal() {}
                 if self.reap()? == Next::Stop {
                     return Ok(());
                 }
             }
-            if told && self.obey()? == Next::Stop {
+            if ready.told && self.obey()? == Next::Stop {
                 return Ok(());
             }
+            if !ready.anything() {
+                self.make_spare();
+            }
+            self.listen_again();
         }
     }
 
-    fn wait(&self, ended: &SignalFd) -> Result<[bool; 3], Errno> {
-        let mut watched =
-            vec![PollFd::new(self.launcher.as_fd(), PollFlags::POLLIN), PollFd::new(ended.as_fd(), PollFlags::POLLIN)];
-        watched.extend(self.broker.listeners().map(|listener| PollFd::new(listener, PollFlags::POLLIN)));
-        loop {
-            let patience = if self.broker.has_to_wait() { PollTimeout::from(WAIT_MS) } else { PollTimeout::NONE };
-            match poll(&mut watched, patience) {
-                Err(Errno::EINTR) => {}
-                polled => {
-                    polled?;
-                    break;
-                }
-            };
+    fn wait(&self, ended: &SignalFd) -> Result<Ready, Errno> {
+        let speaking: Vec<(Run, BorrowedFd<'_>)> =
+            self.leaders.iter().filter_map(|(run, leader)| Some((*run, leader.words()?))).collect();
+        let spare = match &self.spare {
+            Spare::There(runner, _) => runner.words(),
+            Spare::None | Spare::Wanted | Spare::Broken(_) => None,
+        };
+        let watch = |descriptor| PollFd::new(descriptor, PollFlags::POLLIN);
+        let mut watched = vec![watch(self.launcher.as_fd()), watch(ended.as_fd())];
+        watched.extend(speaking.iter().map(|(_, words)| watch(*words)));
+        watched.extend(spare.map(watch));
+        watched.extend(self.broker.listeners().map(watch));
+        match ppoll(&mut watched, self.patience().map(TimeSpec::from_duration), None) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
         }
         let mut ready = watched.iter().map(|watched| watched.any().unwrap_or(true));
-        Ok([ready.next().unwrap_or(true), ready.next().unwrap_or(true), ready.any(|ready| ready)])
+        let mut next = || ready.next().unwrap_or(true);
+        Ok(Ready {
+            told: next(),
+            dead: next(),
+            speaking: speaking.iter().filter(|_| next()).map(|(run, _)| *run).collect(),
+            spare: spare.is_some() && next(),
+            asked: ready.any(|ready| ready),
+        })
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        let wanted = matches!(self.spare, Spare::Wanted);
+        if wanted && self.leaders.is_empty() {
+            Some(QUIET)
+        } else if wanted || self.leaders.values().any(|leader| leader.left_alone.is_some()) {
+            Some(ALONE)
+        } else {
+            self.broker.has_to_wait().then_some(WAIT)
+        }
+    }
+
+    /// Answers what is asked. A run whose listener has nobody left is ending: its first process is waited for at once,
+    /// which takes it one wake-up less to be heard of.
+    fn serve_broker(&mut self) -> Result<Next, Failed> {
+        let mut next = Next::Continue;
+        for (run, listener) in self.broker.serve() {
+            let leader = run.and_then(|run| self.leaders.get(&run)).map(|leader| leader.runner.pid);
+            if let Some(pid) = leader {
+                // Only those count as listened to that have not begun to end.
+                let ended = process::wait_for(pid).map_err(Failed::at("serve_broker"))?;
+                next = self.bury(ended)?;
+            }
+            // Last, because the kernel takes its time.
+            drop(listener);
+        }
+        Ok(next)
+    }
+
+    /// Has those heard that have run for a while.
+    fn listen_again(&mut self) {
+        for leader in self.leaders.values_mut() {
+            leader.left_alone = leader.left_alone.filter(|until| Instant::now() < *until);
+        }
     }
 
     fn obey(&mut self) -> Result<Next, Failed> {
         match self.launcher.receive().map_err(Failed::at("obey"))? {
             Arrived::Gone => return Ok(Next::Stop),
-            Arrived::Message(ToInit::Start(run, command), stdio) => match self.start(run, &command, stdio) {
+            Arrived::Message(ToInit::Start(run, command), stdio) => match self.start(run, command, stdio) {
                 Ok(()) => {}
                 Err(failed) => self.tell(&FromInit::NotStarted(run, failure(failed)))?,
             },
             Arrived::Message(ToInit::Signal(run, number), _) => self.signal(run, number),
             Arrived::Message(ToInit::End(run), _) => {
                 if let Some(leader) = self.leaders.get(&run) {
-                    descendants::end_session(*leader);
+                    descendants::end_session(leader.runner.pid);
                 }
             }
             Arrived::Message(ToInit::Orders(_) | ToInit::Confine(_), _) => {
@@ -121,60 +228,84 @@ impl<'a> Runs<'a> {
         Ok(Next::Continue)
     }
 
-    fn start(&mut self, run: Run, command: &Command, given: Vec<OwnedFd>) -> Result<(), Failed> {
+    fn start(&mut self, run: Run, command: Box<Command>, given: Vec<OwnedFd>) -> Result<(), Failed> {
         if self.leaders.contains_key(&run) {
             return Err(Failed::at("start")(Errno::EBUSY));
         }
         let (stdio, master) = self.stdio(command.terminal, given)?;
-        let (mine, childs) = Channel::pair().map_err(Failed::at("start"))?;
-        let pid = match process::fork().map_err(Failed::at("fork"))? {
-            Fork::Child => {
-                drop(mine);
-                let worn = Worn { orders: &self.orders, brokered: &self.filters.brokered, shielded: &self.shielded };
-                become_command(command, worn, stdio, childs)
+        let seen = command.terminal != Terminal::None;
+        let assignment = Assignment { command, stdio };
+        let (runner, proof) = match std::mem::replace(&mut self.spare, Spare::None) {
+            Spare::Broken(findings) => {
+                self.spare = Spare::Broken(findings.clone());
+                return self.tell(&FromInit::Broken(run, findings));
             }
-            Fork::Parent(pid) => pid,
+            Spare::There(runner, proof) if runner.assign(&assignment).is_ok() => (runner, proof),
+            Spare::There(..) | Spare::None | Spare::Wanted => (self.fork(Some(assignment))?, None),
         };
-        drop(childs);
-        drop(stdio);
-        self.leaders.insert(run, pid);
-        self.hear_out(run, &mine)?;
-        let master: Vec<_> = master.iter().map(AsFd::as_fd).collect();
-        if self.leaders.contains_key(&run) {
-            self.launcher.send(&FromInit::Running(run), &master).map_err(Failed::at("send_running"))?;
+        if self.orders.keeps == Keeps::ManyRuns {
+            self.spare = Spare::Wanted;
+        }
+        self.leaders.insert(run, Leader { runner, master, seen, findings: None, left_alone: None });
+        if let Some((findings, listener)) = proof {
+            self.prove(run, findings, listener);
         }
         Ok(())
     }
 
-    /// Listens until the new process has become the command, which closes its end, or says why it has not.
-    fn hear_out(&mut self, run: Run, process: &Channel) -> Result<(), Failed> {
-        loop {
-            match process.receive().map_err(Failed::at("hear_out"))? {
-                Arrived::Gone => return Ok(()),
-                Arrived::Message(Word::Proven(findings), mut listener) => {
-                    self.proven = true;
-                    self.broker.listen(run, listener.pop());
-                    self.tell(&FromInit::Proven(run, findings))?;
-                }
-                Arrived::Message(Word::Broken(findings), _) => {
-                    self.forget_leader(run)?;
-                    return self.tell(&FromInit::Proven(run, findings));
-                }
-                Arrived::Message(Word::NotExecuted(errno), _) => {
-                    let ended = self.forget_leader(run)?;
-                    return self.report(run, End::NotExecuted(errno), ended);
-                }
-                Arrived::Message(Word::Failed(failure), _) => {
-                    self.forget_leader(run)?;
-                    return self.tell(&FromInit::NotStarted(run, failure));
-                }
-            }
+    fn fork(&self, assigned: Option<Assignment>) -> Result<Runner, Failed> {
+        let worn = Worn { orders: &self.orders, brokered: &self.filters.brokered, shielded: &self.shielded };
+        Runner::fork(worn, assigned)
+    }
+
+    /// Makes the process for the next run, if one is wanted. That it cannot be made now is for that run to find out.
+    fn make_spare(&mut self) {
+        if let Spare::Wanted = self.spare {
+            self.spare = self.fork(None).map_or(Spare::None, |runner| Spare::There(runner, None));
         }
     }
 
-    fn forget_leader(&mut self, run: Run) -> Result<Option<Ended>, Failed> {
-        let Some(pid) = self.leaders.remove(&run) else { return Ok(None) };
-        process::wait_for(pid).map(Some).map_err(Failed::at("forget_leader"))
+    fn hear_spare(&mut self) -> Result<(), Failed> {
+        let Spare::There(runner, proof) = &mut self.spare else { return Ok(()) };
+        match runner.hear()? {
+            Heard::Proven(findings, listener) => *proof = Some((findings, listener)),
+            Heard::Broken(findings) => self.spare = Spare::Broken(findings),
+            // Killed, or a step of its own failed, which the next run will say of its own process.
+            Heard::Nothing => self.spare = Spare::None,
+        }
+        Ok(())
+    }
+
+    fn hear_leader(&mut self, run: Run) -> Result<(), Failed> {
+        let Some(leader) = self.leaders.get_mut(&run) else { return Ok(()) };
+        match leader.runner.hear()? {
+            Heard::Proven(findings, listener) => self.prove(run, findings, listener),
+            Heard::Broken(findings) => self.tell(&FromInit::Broken(run, findings))?,
+            Heard::Nothing => {}
+        }
+        Ok(())
+    }
+
+    fn prove(&mut self, run: Run, findings: Vec<Finding>, listener: Option<OwnedFd>) {
+        self.proven = true;
+        self.broker.listen(run, listener);
+        if let Some(leader) = self.leaders.get_mut(&run) {
+            leader.findings = Some(findings);
+            let until = || Instant::now() + ALONE;
+            leader.left_alone = (!leader.seen).then(until);
+        }
+    }
+
+    /// Says that the command runs, if it does and that was not said.
+    fn announce(&mut self, run: Run) -> Result<(), Failed> {
+        let Some(leader) = self.leaders.get_mut(&run) else { return Ok(()) };
+        if !leader.runner.has_become() {
+            return Ok(());
+        }
+        let Some(findings) = leader.findings.take() else { return Ok(()) };
+        let master = leader.master.take();
+        let master: Vec<_> = master.iter().map(AsFd::as_fd).collect();
+        self.launcher.send(&FromInit::Running(run, findings), &master).map_err(Failed::at("send_running"))
     }
 
     /// The run's descriptors: those given, or a terminal of the jail's own.
@@ -196,7 +327,8 @@ impl<'a> Runs<'a> {
     }
 
     fn signal(&self, run: Run, number: i32) {
-        let (Some(leader), Ok(signal)) = (self.leaders.get(&run).copied(), Signal::try_from(number)) else { return };
+        let (Some(leader), Ok(signal)) = (self.leaders.get(&run), Signal::try_from(number)) else { return };
+        let leader = leader.runner.pid;
         // What a terminal sends goes to the whole group, as a terminal would; what a person sends goes to the command.
         let whole_group =
             matches!(signal, Signal::SIGINT | Signal::SIGQUIT | Signal::SIGHUP | Signal::SIGTSTP | Signal::SIGCONT);
@@ -208,39 +340,63 @@ impl<'a> Runs<'a> {
     fn reap(&mut self) -> Result<Next, Failed> {
         let mut next = Next::Continue;
         while let Ok(Some(ended)) = process::reap(None) {
-            let of_run = self.leaders.iter().find(|(_, leader)| **leader == ended.pid).map(|(run, _)| *run);
-            if let Some(run) = of_run {
-                self.leaders.remove(&run);
-                let end = match ended.how {
-                    How::Exited(code) => End::Exited(code),
-                    How::Signalled(signal) => End::Signalled(signal),
-                };
-                self.report(run, end, Some(ended))?;
-                if self.orders.keeps == Keeps::OneRun {
-                    next = Next::Stop;
-                }
+            if self.bury(ended)? == Next::Stop {
+                next = Next::Stop;
             }
         }
         Ok(next)
     }
 
-    fn report(&mut self, run: Run, end: End, ended: Option<Ended>) -> Result<(), Failed> {
-        let micros = |time: Option<std::time::Duration>| {
-            time.map_or(0, |time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
+    /// A child has ended. If it was the first process of a run, so has the run.
+    fn bury(&mut self, ended: Ended) -> Result<Next, Failed> {
+        let of_run = self.leaders.iter().find(|(_, leader)| leader.runner.pid == ended.pid).map(|(run, _)| *run);
+        let Some(run) = of_run else { return Ok(Next::Continue) };
+        // What it said before it ended comes first.
+        while self.leaders.get(&run).is_some_and(|leader| leader.runner.words().is_some()) {
+            self.hear_leader(run)?;
+        }
+        let Some(leader) = self.leaders.remove(&run) else { return Ok(Next::Continue) };
+        self.say_how(run, leader, ended)?;
+        Ok(if self.orders.keeps == Keeps::OneRun { Next::Stop } else { Next::Continue })
+    }
+
+    fn say_how(&mut self, run: Run, leader: Leader, ended: Ended) -> Result<(), Failed> {
+        let end = match (leader.runner.last, ended.how) {
+            // The launcher was told, and it has ended itself.
+            (Some(Word::Broken(_) | Word::Proven(_)), _) => return Ok(()),
+            (Some(Word::Failed(failure)), _) => return self.tell(&FromInit::NotStarted(run, failure)),
+            (Some(Word::NotExecuted(errno)), _) => End::NotExecuted(errno),
+            (None, How::Exited(code)) => End::Exited(code),
+            (None, How::Signalled(signal)) => End::Signalled(signal),
         };
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let denials = self.broker.take_denials(run);
         self.tell(&FromInit::Ended {
             run,
             end,
-            user_us: micros(ended.map(|ended| ended.user)),
-            system_us: micros(ended.map(|ended| ended.system)),
-            peak_memory: ended.map_or(0, |ended| ended.peak),
+            user_us: micros(ended.user),
+            system_us: micros(ended.system),
+            peak_memory: ended.peak,
             denials,
+            findings: leader.findings,
         })
     }
 
     fn tell(&self, message: &FromInit) -> Result<(), Failed> {
         self.launcher.send(message, &[]).map_err(Failed::at("tell"))
+    }
+}
+
+impl Leader {
+    /// Where its words come from, while they are waited for.
+    fn words(&self) -> Option<BorrowedFd<'_>> {
+        self.runner.words().filter(|_| self.left_alone.is_none())
+    }
+}
+
+impl Ready {
+    fn anything(&self) -> bool {
+        self.told || self.dead || self.spare || self.asked || !self.speaking.is_empty()
     }
 }
 

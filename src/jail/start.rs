@@ -4,7 +4,7 @@
 //! far takes it away again.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -46,8 +46,8 @@ pub enum NotStarted {
     Failed(Failed),
     /// A step in the jail did not work.
     ByInit(Failure),
-    /// The command could not be executed, and that is the whole of the run.
-    Ended(Box<Over>),
+    /// It had ended before it was said to run.
+    Ended(Box<Started>, Box<Over>),
 }
 
 impl From<Refused> for NotStarted {
@@ -386,42 +386,42 @@ fn await_running(
     membership: Vec<Finding>,
     stdio: &stdio::Chosen<'_>,
 ) -> Result<Running, NotStarted> {
-    let mut findings = match running.jail.hear()? {
-        (FromInit::Proven(_, findings), _) => findings,
-        (FromInit::Failed(failure) | FromInit::NotStarted(_, failure), _) => return Err(NotStarted::ByInit(failure)),
-        _ => return Err(Failed::at("await_proof")(Errno::EPROTO).into()),
+    // Before there is something to hear.
+    let digest = digest(&prepared.plan);
+    let started = |findings: &[Finding]| -> Result<Box<Started>, Failed> {
+        // A process that found otherwise has ended itself; this is to say why.
+        refuse_unsound(findings)?;
+        let findings = [findings, &membership].concat();
+        Ok(Box::new(describe(&prepared.plan, digest.clone(), &findings, stdio.relayed)))
     };
-    // The process that found otherwise has ended itself; this is to say why.
-    refuse_unsound(&findings)?;
-    findings.extend(membership);
-    let started = describe(&prepared.plan, &findings, stdio.relayed);
     let (heard, master) = running.jail.hear()?;
-    let tell = |master: &[BorrowedFd<'_>]| {
-        supervisor.send(&FromLauncher::Started(Box::new(started)), master).map_err(Failed::at("send_started"))
-    };
     match heard {
-        FromInit::Running(_) => {
+        FromInit::Running(_, findings) => {
             let master = master.first().or(stdio.master.as_ref());
-            tell(&master.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
+            let master: Vec<_> = master.iter().map(AsFd::as_fd).collect();
+            let word = FromLauncher::Started(started(&findings)?);
+            supervisor.send(&word, &master).map_err(Failed::at("send_started"))?;
             Ok(running)
         }
+        FromInit::Broken(_, findings) => Err(unsound(&findings).into()),
         FromInit::Failed(failure) | FromInit::NotStarted(_, failure) => Err(NotStarted::ByInit(failure)),
-        ended @ FromInit::Ended { .. } => {
-            tell(&[])?;
-            Err(NotStarted::Ended(Box::new(super::watch::ended(running, ended, None)?)))
+        FromInit::Ended { findings: Some(ref findings), .. } => {
+            let started = started(findings)?;
+            Err(NotStarted::Ended(started, Box::new(super::watch::ended(running, heard, None)?)))
         }
-        FromInit::Proven(..) | FromInit::Joined => Err(Failed::at("await_running")(Errno::EPROTO).into()),
+        FromInit::Ended { .. } => Err(Failed::at("become_command")(Errno::ESRCH).into()),
+        FromInit::Joined => Err(Failed::at("await_running")(Errno::EPROTO).into()),
     }
 }
 
 /// What the supervisor is told of a run that starts.
-pub fn describe(plan: &Plan, findings: &[Finding], relayed: [bool; 3]) -> Started {
+pub fn describe(plan: &Plan, digest: String, findings: &[Finding], relayed: [bool; 3]) -> Started {
     let enforcement = plan.promises.iter().map(|(promise, keeping)| {
         let of_promise = findings.iter().filter(|finding| finding.promise == *promise).cloned().collect();
         (*promise, keeping.clone(), of_promise)
     });
     Started {
-        plan: digest(plan),
+        plan: digest,
         profile: plan.profile.clone(),
         tier: plan.tier,
         cwd: plan.cwd.to_string_lossy().into_owned(),
@@ -434,11 +434,14 @@ pub fn describe(plan: &Plan, findings: &[Finding], relayed: [bool; 3]) -> Starte
 
 /// Fails if an attempt to get out got anywhere.
 pub fn refuse_unsound(findings: &[Finding]) -> Result<(), Failed> {
-    let Some(broken) = findings.iter().find(|finding| !finding.held) else { return Ok(()) };
-    let got = if broken.errno == 0 { "it worked".to_owned() } else { Errno::from_raw(broken.errno).to_string() };
-    Err(Failed {
-        step: "probe",
-        errno: Errno::EPERM,
-        what: Some(format!("promise `{}` does not hold: tried to {}, {got}", broken.promise.word(), broken.tried)),
-    })
+    if findings.iter().all(|finding| finding.held) { Ok(()) } else { Err(unsound(findings)) }
+}
+
+/// Which promise does not hold.
+pub fn unsound(findings: &[Finding]) -> Failed {
+    let what = findings.iter().find(|finding| !finding.held).map(|broken| {
+        let got = if broken.errno == 0 { "it worked".to_owned() } else { Errno::from_raw(broken.errno).to_string() };
+        format!("promise `{}` does not hold: tried to {}, {got}", broken.promise.word(), broken.tried)
+    });
+    Failed { step: "probe", errno: Errno::EPERM, what }
 }

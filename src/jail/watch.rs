@@ -113,13 +113,14 @@ fn killed(running: Running, cause: Cause) -> Result<Over, Failed> {
         system_us: 0,
         peak_memory: 0,
         denials: Vec::new(),
+        findings: None,
     };
     ended(running, last, Some(cause))
 }
 
 /// Sums up. What is left in the jail ends when it is closed.
 pub fn ended(running: Running, last: FromInit, cause: Option<Cause>) -> Result<Over, Failed> {
-    let FromInit::Ended { run: _, end, user_us, system_us, peak_memory, denials } = last else {
+    let FromInit::Ended { run: _, end, user_us, system_us, peak_memory, denials, findings: _ } = last else {
         return Err(Failed::at("ended")(Errno::EPROTO));
     };
     let wall_us = u64::try_from(running.began.elapsed().as_micros()).unwrap_or(u64::MAX);

@@ -53,15 +53,19 @@ pub async fn attend(
     pipes: Pipes,
 ) -> std::io::Result<(Seen, Output)> {
     let mut signals = Signals::listen()?;
-    let (started, master) = match hear(launcher).await? {
-        Some((FromLauncher::Started(started), mut descriptors)) => (started, descriptors.pop()),
+    let (started, master, ended) = match hear(launcher).await? {
+        Some((FromLauncher::Started(started), mut descriptors)) => (started, descriptors.pop(), None),
+        Some((FromLauncher::Ended(Some(started), ended), _)) => (started, None, Some(ended)),
         Some((other, _)) => return Ok((not_started(other), Output::default())),
         None => return Ok((launcher_gone(None), Output::default())),
     };
     let tally = Arc::new(Tally::default());
     let raw = if master.is_some() { Raw::enter()? } else { None };
     let relays = connect(pipes, started.relayed, started.output, master.as_ref(), &tally, &Ending::Eof)?;
-    let seen = until_over(launcher, &mut signals, master.as_ref(), started).await?;
+    let seen = match ended {
+        Some(ended) => Seen::Run { started, ended },
+        None => until_over(launcher, &mut signals, master.as_ref(), started).await?,
+    };
     drop(master);
     for relay in relays {
         // A relay that panicked has lost output, which must not look like success.
@@ -109,7 +113,7 @@ async fn until_over(
     loop {
         tokio::select! {
             heard = hear(launcher) => return Ok(match heard? {
-                Some((FromLauncher::Ended(ended), _)) => Seen::Run { started, ended },
+                Some((FromLauncher::Ended(_, ended), _)) => Seen::Run { started, ended },
                 Some((FromLauncher::Failed(failure), _)) => Seen::Failed(cut_short(&failure), Some(started)),
                 Some(_) | None => launcher_gone(Some(started)),
             }),
@@ -158,7 +162,7 @@ pub fn not_started(message: FromLauncher) -> Seen {
             Seen::Refused(Reason { code: format!("refused.{code}"), message, remedy })
         }
         FromLauncher::Failed(failure) => Seen::Failed(reason(&failure), None),
-        FromLauncher::Started(_) | FromLauncher::Ended(_) | FromLauncher::Opened(_) | FromLauncher::Closed(_) => {
+        FromLauncher::Started(_) | FromLauncher::Ended(..) | FromLauncher::Opened(_) | FromLauncher::Closed(_) => {
             launcher_gone(None)
         }
     }

@@ -147,8 +147,9 @@ pub enum FromLauncher {
     Failed(Failure),
     /// The command is about to run. Descriptor: the terminal's master, if it has one.
     Started(Box<Started>),
-    /// The command has ended; everything else of the run ends now. Last word but for `Failed`, if that does not work.
-    Ended(Box<Ended>),
+    /// The command has ended; everything else of the run ends now. With how it started, where it ended before that was
+    /// said. Last word but for `Failed`, if that does not work.
+    Ended(Option<Box<Started>>, Box<Ended>),
     /// The jail stands, and runs may enter it.
     Opened(Box<Opened>),
     /// The jail is gone with all that was in it.
@@ -255,10 +256,10 @@ pub enum FromInit {
     NotStarted(Run, Failure),
     /// It is in its groups, as far as it can tell.
     Joined,
-    /// The command's process wears its confinement, and this is what came of trying to get out.
-    Proven(Run, Vec<Finding>),
-    /// The command is about to run. Descriptor: the terminal's master, if it has one.
-    Running(Run),
+    /// The command's process wears its confinement, and got out when it tried. It executes nothing.
+    Broken(Run, Vec<Finding>),
+    /// The command runs; this is what came of trying to get out before. Descriptor: the terminal's master, if it has one.
+    Running(Run, Vec<Finding>),
     /// The command has ended.
     Ended {
         /// Which run.
@@ -273,5 +274,7 @@ pub enum FromInit {
         peak_memory: u64,
         /// Names that the broker denied.
         denials: Vec<NameDenial>,
+        /// What came of trying to get out, where it ended before that was said.
+        findings: Option<Vec<Finding>>,
     },
 }

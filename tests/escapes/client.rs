@@ -144,7 +144,9 @@ fn hear(launcher: &Channel) -> String {
     loop {
         return match launcher.receive::<FromLauncher>() {
             Ok(Arrived::Message(FromLauncher::Started(_), _)) => continue,
-            Ok(Arrived::Message(FromLauncher::Ended(ended), _)) => format!("ended {:?} {:?}", ended.end, ended.cause),
+            Ok(Arrived::Message(FromLauncher::Ended(_, ended), _)) => {
+                format!("ended {:?} {:?}", ended.end, ended.cause)
+            }
             Ok(Arrived::Message(FromLauncher::Refused { code, message, .. }, _)) => {
                 format!("refused {code} {}", message.chars().take(200).collect::<String>().escape_default())
             }

@@ -83,8 +83,10 @@ fn swapped_shields(trial: &mut Trial) {
 
 fn settings(trial: &mut Trial) {
     let before = fs::read("/etc/resolv.conf").unwrap_or_default();
+    // A host that has it already would say so before it says anything else.
+    let directory = if fs::exists("/etc/clawjail").unwrap_or(true) { "/etc/clawjail/new" } else { "/etc/clawjail" };
     trial.attack([
-        denied("mkdir /etc/clawjail", NO),
+        denied(format!("mkdir {directory}"), NO),
         denied("create /etc/clawjail.toml", NO),
         denied("write /etc/resolv.conf", NO),
         denied("open-create /etc/hosts", NO),
