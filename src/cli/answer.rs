@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::client::Problem;
 use super::report::{code, say};
 use crate::confine::Failed;
-use crate::jail::start::NotStarted;
+use crate::jail::not_started::NotStarted;
 use crate::plan::compile::Refused;
 use crate::profile::error::ProfileError;
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema::{AgentTable, CallerTable, ConfigFile, JailsTable, LimitsTable};
+use super::schema::{AgentTable, CallerTable, ConfigFile, JailsTable, LimitsTable, PoolTable};
 use crate::confine::Ids;
 use crate::jail::accounts;
 use crate::jail::mandate::{Lasting, Profiles};
@@ -21,6 +21,7 @@ use crate::profile::error::ProfileError;
 use crate::profile::load::{ConfigDir, Sources, Trust, read_trusted};
 use crate::profile::resolve::resolve;
 use crate::profile::typed::Exact;
+use crate::profile::units::{Bytes, Count, Span};
 use crate::wire::frame;
 
 /// Where the configuration is, when nobody says otherwise.
@@ -47,6 +48,8 @@ pub struct Config {
     pub agents: BTreeMap<String, Agent>,
     /// Bounds.
     pub limits: Limits,
+    /// Jails made ahead.
+    pub pool: Pool,
 }
 
 /// What a caller may do.
@@ -150,6 +153,15 @@ pub struct Limits {
     pub idle_ms: u64,
     /// Milliseconds after which any jail is closed.
     pub age_ms: u64,
+}
+
+/// Jails made ahead of the next run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// For each connection.
+    pub size: usize,
+    /// Milliseconds after which one that was not used is let go.
+    pub idle_ms: u64,
 }
 
 /// A caller as the kernel noted them.
@@ -268,7 +280,8 @@ fn understand(
     let callers = file.caller.iter().map(|table| caller(document, table, known)).collect::<Result<_, _>>()?;
     let agents = file.agent.into_iter().map(|(name, table)| agent(document, name, table, known));
     let agents = agents.collect::<Result<_, _>>()?;
-    Ok(Config { directory, socket, group, becomes, callers, agents, limits: limits(&file.limits, &file.jails) })
+    let limits = limits(&file.limits, &file.jails);
+    Ok(Config { directory, socket, group, becomes, callers, agents, limits, pool: pool(&file.pool) })
 }
 
 /// Where the socket is when nobody says otherwise.
@@ -365,15 +378,22 @@ fn agent(document: &Document, name: String, table: AgentTable, known: &Known) ->
     Ok((name, Agent { profile, workspace: table.workspace.map(PathBuf::from) }))
 }
 
+fn count(typed: Option<Exact<Count>>, default: usize) -> usize {
+    typed.map_or(default, |Exact(Count(count))| usize::try_from(count).unwrap_or(usize::MAX))
+}
+
+fn span(typed: Option<Exact<Span>>, default: u64) -> u64 {
+    typed.map_or(default, |Exact(span)| span.0)
+}
+
+fn pool(typed: &PoolTable) -> Pool {
+    Pool { size: typed.size.unwrap_or(1).into(), idle_ms: span(typed.idle, 60_000) }
+}
+
 fn limits(typed: &LimitsTable, jails: &JailsTable) -> Limits {
-    let count = |typed: Option<Exact<_>>, default: usize| {
-        typed.map_or(default, |Exact(crate::profile::units::Count(count))| usize::try_from(count).unwrap_or(usize::MAX))
-    };
-    let bytes = |typed: Option<Exact<crate::profile::units::Bytes>>, default: usize| {
+    let bytes = |typed: Option<Exact<Bytes>>, default: usize| {
         typed.map_or(default, |Exact(bytes)| usize::try_from(bytes.0).unwrap_or(usize::MAX))
     };
-    let span =
-        |typed: Option<Exact<crate::profile::units::Span>>, default: u64| typed.map_or(default, |Exact(span)| span.0);
     Limits {
         runs: count(typed.runs, 64),
         runs_per_caller: count(typed.runs_per_caller, 16),

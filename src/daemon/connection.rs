@@ -6,7 +6,7 @@
 //!      '--end of file--> ending: what was asked goes on until the client hangs up --> closed
 //! ```
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
@@ -25,6 +25,7 @@ use super::config::{Peer, Standing};
 use super::methods;
 use super::outbox::{Closed, Outbox};
 use super::privsep::{Ask, Connection};
+use super::ready::Readies;
 use super::service::Service;
 use crate::sys::{readiness, socket};
 use crate::wire::fault::{Fault, number};
@@ -57,6 +58,8 @@ pub struct Client {
     pub outbox: Rc<Outbox>,
     /// Runs of theirs that have been answered and are not over.
     pub runs: Cell<usize>,
+    /// Jails made ahead for them.
+    pub ready: RefCell<Readies>,
     gone: Cell<bool>,
     going: Notify,
 }
@@ -84,8 +87,14 @@ impl Client {
         }
     }
 
+    /// Whether the client is gone.
+    pub fn is_gone(&self) -> bool {
+        self.gone.get()
+    }
+
     fn leave(&self) {
         self.gone.set(true);
+        self.ready.take();
         self.outbox.close();
         self.going.notify_waiters();
     }
@@ -113,9 +122,16 @@ enum End {
 pub async fn serve(service: Rc<Service>, number: Connection, peer: Peer, connection: OwnedFd) {
     let Ok(connection) = readiness::watch(connection).map(Rc::new) else { return };
     let outbox = Rc::new(Outbox::default());
-    let client =
-        Client { service, number, peer, outbox, runs: Cell::new(0), gone: Cell::new(false), going: Notify::new() };
-    let client = Rc::new(client);
+    let client = Rc::new(Client {
+        service,
+        number,
+        peer,
+        outbox,
+        runs: Cell::new(0),
+        ready: RefCell::default(),
+        gone: Cell::new(false),
+        going: Notify::new(),
+    });
     let writer = tokio::task::spawn_local(write(client.clone(), connection.clone()));
     let tasks = Arc::new(Semaphore::new(MOST_AT_ONCE));
     let end = tokio::select! {

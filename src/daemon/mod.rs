@@ -31,6 +31,7 @@ pub mod notify;
 pub mod order;
 pub mod outbox;
 pub mod privsep;
+pub mod ready;
 pub mod running;
 pub mod runs;
 pub mod schema;

@@ -6,8 +6,11 @@
 //!                       '--Started--> answered, running --Ended, client gone, killed--> verdict
 //! ```
 
+use std::future::Future;
 use std::os::fd::{AsFd, OwnedFd};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use serde::Serialize;
@@ -15,12 +18,14 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch as watch_channel};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::connection::Client;
 use super::jails::Inside;
 use super::link;
 use super::order::{self, Ends, Order};
 use super::privsep::Ask;
+use super::ready::{self, Kind};
 use super::runs::Entry;
 use super::streams::{Input, Loose, Pump, Sink, Tally, Target};
 use crate::jail::channel::Channel;
@@ -32,6 +37,9 @@ use crate::wire::privsep::{Cause, Ended as End, FromLauncher, Started, ToLaunche
 use crate::wire::reply::{self, Running, Stream};
 use crate::wire::request::{Run, Stdin};
 use crate::wire::rpc::Id;
+
+/// How long a run takes before the next one is prepared beside it.
+const A_WHILE: Duration = Duration::from_millis(20);
 
 /// A run that is over before its command began, or one that was answered and goes on.
 enum Began {
@@ -102,17 +110,32 @@ pub async fn run(client: &Rc<Client>, id: Id, asked: Run, descriptors: Vec<Owned
     let detach = order.detach;
     // Held until the run is over: the jail knows how many are in it.
     let inside = order.jail.as_ref().map(Inside::of);
+    let next = order.jail.is_none().then(|| Kind::of(&order.request));
     match begin(client, &id, &entry, order).await {
         Began::Not(seen) => not_begun(client, &id, &entry, record, &seen, None).await,
         Began::Running(under) => {
             client.runs.set(client.runs.get() + 1);
             let client = client.clone();
             tokio::task::spawn_local(async move {
-                finish(&client, &entry, record, *under, signals, detach).await;
+                let finished = pin!(finish(&client, &entry, record, *under, signals, detach));
+                match next {
+                    Some(next) => beside(finished, ready::make(&client, next)).await,
+                    None => finished.await,
+                }
                 drop((permit, inside));
                 client.runs.set(client.runs.get().saturating_sub(1));
             });
         }
+    }
+}
+
+/// Does `next` when a run has `finished`, or has taken a while: what most runs need least is something else beside them.
+async fn beside(finished: Pin<&mut impl Future<Output = ()>>, next: impl Future<Output = ()>) {
+    let mut finished = finished;
+    let over = timeout(A_WHILE, finished.as_mut()).await.is_ok();
+    next.await;
+    if !over {
+        finished.await;
     }
 }
 
@@ -186,9 +209,14 @@ async fn begin(client: &Client, id: &Id, entry: &Rc<Entry>, order: Order) -> Beg
 }
 
 async fn ask(client: &Client, order: Order) -> std::io::Result<(AsyncFd<Rc<Channel>>, Ends)> {
-    let (ours, keepers) = Channel::pair()?;
     let (given, ends) = order.wiring.connect(&client.service.null)?;
     let mut given_as: Vec<_> = given.iter().map(AsFd::as_fd).collect();
+    let ready = if order.jail.is_none() { ready::take(client, &order.request) } else { None };
+    if let Some(keeper) = ready {
+        link::send(&keeper, &ToLauncher::Run(Box::new(order.request)), &given_as).await?;
+        return Ok((keeper, ends));
+    }
+    let (ours, keepers) = Channel::pair()?;
     match &order.jail {
         Some(jail) => {
             given_as.push(keepers.as_fd());

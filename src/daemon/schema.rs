@@ -33,6 +33,9 @@ pub struct ConfigFile {
     /// Jails that stay open.
     #[serde(default, deserialize_with = "table")]
     pub jails: JailsTable,
+    /// Jails made ahead of the next run.
+    #[serde(default, deserialize_with = "table")]
+    pub pool: PoolTable,
 }
 
 /// `[[caller]]`.
@@ -93,6 +96,16 @@ pub struct JailsTable {
     pub idle: Option<Exact<Span>>,
     /// A jail that is so old is closed, whatever runs in it.
     pub age: Option<Exact<Span>>,
+}
+
+/// `[pool]`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PoolTable {
+    /// Jails made ahead for each connection, for runs like its last one; none with 0.
+    pub size: Option<u16>,
+    /// One that was not used for so long is let go.
+    pub idle: Option<Exact<Span>>,
 }
 
 /// The JSON Schema of the file.

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -20,11 +20,11 @@ use nix::sys::signal::Signal;
 use super::ahead::{Ahead, Setting};
 use super::channel::{Arrived, Channel};
 use super::launcher::answer;
-use super::start::{self, NotStarted, Raised};
+use super::not_started::NotStarted;
+use super::start::{self, Own, Raised};
 use super::stdio::{self, Given};
 use super::watch::GRACE;
-use super::workspace;
-use crate::confine::{Failed, Ids};
+use crate::confine::Failed;
 use crate::plan::digest::digest;
 use crate::wire::privsep::{
     Cause, Closing, Command, End, Ended, Finding, FromInit, FromLauncher, Keeps, Lifetime, NameDenial, Opened, Run,
@@ -58,7 +58,7 @@ struct Inside {
     began: Instant,
     until: Option<Instant>,
     cause: Option<Cause>,
-    relayed: [bool; 3],
+    own: Own,
     // Of a terminal that we made, where the jail has none of its own.
     master: Option<OwnedFd>,
     // Whether the supervisor knows that the command runs.
@@ -223,37 +223,23 @@ impl Kept<'_> {
             return Err(Failed::at("enter")(Errno::EAGAIN).into());
         }
         let given = Given::new(given)?;
-        let command = Command { work, ..self.command(request)? };
+        let command = Command { work, ..self.raised.command(request, &self.setting)? };
         let plan = &self.raised.prepared.plan;
         let stdio = stdio::choose(&given, request.terminal, plan, plan.tier)?;
+        let own = Own::of(request, plan, &command, stdio.relayed);
         let run = self.next;
         self.next = self.next.wrapping_add(1);
         self.raised.jail.start(run, command, &stdio.for_init())?;
-        let wall = [plan.limits.wall_ms, request.timeout_ms].into_iter().flatten().min();
         let inside = Inside {
             channel: None,
             began,
-            until: wall.and_then(|wall| began.checked_add(Duration::from_millis(wall))),
+            until: own.wall_ms.and_then(|wall| began.checked_add(Duration::from_millis(wall))),
             cause: None,
-            relayed: stdio.relayed,
+            own,
             master: stdio.master,
             announced: false,
         };
         Ok(self.inside.entry(run).or_insert(inside))
-    }
-
-    fn command(&self, request: &RunRequest) -> Result<Command, NotStarted> {
-        let Raised { prepared, private, .. } = &self.raised;
-        let command = start::make_command(request, &prepared.plan, private)?;
-        let (Some(cwd), Some(at)) = (&request.cwd, &prepared.plan.workspace) else { return Ok(command) };
-        let Setting { caller, own, mandate, .. } = &self.setting;
-        let (host, wanted) = (&prepared.workspace.directory.path, workspace::path_of(cwd));
-        let real = workspace::open_cwd(&wanted, host, caller, *own);
-        if (Ids { uid: caller.uid, gid: caller.gid }) != *own {
-            mandate.hold_on()?;
-        }
-        let inside: PathBuf = real?.strip_prefix(host).map(|below| at.join(below)).unwrap_or_else(|_| at.clone());
-        Ok(Command { cwd: bytes(&inside), ..command })
     }
 
     /// What the supervisor says about one run. A channel that is gone ends it.
@@ -318,7 +304,7 @@ impl Kept<'_> {
 
     fn describe(&self, inside: &Inside, findings: &[Finding]) -> Box<Started> {
         let findings = [findings, &self.membership].concat();
-        Box::new(start::describe(&self.raised.prepared.plan, self.digest.clone(), &findings, inside.relayed))
+        Box::new(start::describe(&self.raised.prepared.plan, self.digest.clone(), &findings, &inside.own))
     }
 
     fn end(&mut self, run: Run, last: Last) {

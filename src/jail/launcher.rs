@@ -18,7 +18,9 @@ use super::channel::{Arrived, Channel};
 use super::failure;
 use super::keeping;
 use super::mandate::Mandate;
-use super::start::{self, NotStarted};
+use super::not_started::NotStarted;
+use super::start::{self, Begun};
+use super::waiting::Waiting;
 use super::watch::{self, Over};
 use crate::confine::Failed;
 use crate::host::Tier;
@@ -30,12 +32,20 @@ use crate::wire::privsep::{FromLauncher, Lifetime, RunRequest, ToLauncher};
 pub fn serve(supervisor: Channel, expected: Option<Tier>, mandate: &Mandate) -> ! {
     // A failure to start up leaves the supervisor with a closed channel, which it reports.
     if prepare().is_ok() {
-        let mut ahead = Some(Ahead::begin(expected, mandate));
+        let mut begun = Some(Begun::Jail(Box::new(Ahead::begin(expected, mandate))));
         while let Ok(Arrived::Message(message, descriptors)) = supervisor.receive::<ToLauncher>() {
-            let mut ready = || ahead.take().unwrap_or_else(|| Ahead::begin(expected, mandate));
+            let mut ready = || begun.take().unwrap_or_else(|| Begun::Jail(Box::new(Ahead::begin(expected, mandate))));
             let told = match message {
                 ToLauncher::Run(request) => run(&supervisor, *request, descriptors, ready()),
-                ToLauncher::Open(request, lifetime) => keep(&supervisor, &request, lifetime, ready()),
+                ToLauncher::Open(request, lifetime) => keep(&supervisor, &request, lifetime, ready().into_ahead()),
+                ToLauncher::Prepare(request) => match Waiting::make(*request, ready().into_ahead()) {
+                    Ok(waiting) => {
+                        begun = Some(Begun::Whole(Box::new(waiting)));
+                        Ok(())
+                    }
+                    // Whoever asks for it next is told why, by an attempt of its own.
+                    Err(_) => Ok(()),
+                },
                 ToLauncher::Signal(_) | ToLauncher::Kill(_) | ToLauncher::Enter(..) | ToLauncher::Close => Ok(()),
             };
             if told.is_err() {
@@ -47,8 +57,8 @@ pub fn serve(supervisor: Channel, expected: Option<Tier>, mandate: &Mandate) -> 
 }
 
 /// One run from request to end, and what is left of it ended. Fails when the supervisor cannot be told.
-fn run(supervisor: &Channel, request: RunRequest, descriptors: Vec<OwnedFd>, ahead: Ahead) -> Result<(), Errno> {
-    let over = match start::start(supervisor, &request, descriptors, ahead) {
+fn run(supervisor: &Channel, request: RunRequest, descriptors: Vec<OwnedFd>, begun: Begun) -> Result<(), Errno> {
+    let over = match start::start(supervisor, &request, descriptors, begun) {
         Ok(running) => watch::watch(supervisor, running).map(|over| (None, over)).map_err(NotStarted::Failed),
         Err(NotStarted::Ended(started, over)) => Ok((Some(started), *over)),
         Err(not_started) => Err(not_started),

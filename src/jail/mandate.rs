@@ -85,7 +85,7 @@ impl Mandate {
     /// Where profiles are looked for.
     pub fn sources(&self, own: Ids, caller: &Caller) -> Sources {
         match self {
-            Mandate::Own => super::start::sources(own, caller),
+            Mandate::Own => super::deciding::sources(own, caller),
             Mandate::Granted(grant) => grant.sources.clone().present(),
         }
     }

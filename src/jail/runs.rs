@@ -101,7 +101,7 @@ impl<'a> Runs<'a> {
     /// Takes over a jail that was built and confined.
     pub fn new(launcher: &'a Channel, orders: Orders, filters: Filters, shielded: Vec<Shielded>) -> Runs<'a> {
         let broker = Broker::new(&orders.plan, shielded.clone());
-        let spare = if orders.keeps == Keeps::ManyRuns { Spare::Wanted } else { Spare::None };
+        let spare = if orders.keeps == Keeps::OneRun { Spare::None } else { Spare::Wanted };
         Runs { launcher, orders, filters, shielded, leaders: BTreeMap::new(), spare, broker, proven: false }
     }
 
@@ -357,7 +357,7 @@ impl<'a> Runs<'a> {
         }
         let Some(leader) = self.leaders.remove(&run) else { return Ok(Next::Continue) };
         self.say_how(run, leader, ended)?;
-        Ok(if self.orders.keeps == Keeps::OneRun { Next::Stop } else { Next::Continue })
+        Ok(if self.orders.keeps == Keeps::ManyRuns { Next::Continue } else { Next::Stop })
     }
 
     fn say_how(&mut self, run: Run, leader: Leader, ended: Ended) -> Result<(), Failed> {

@@ -12,53 +12,38 @@ use nix::errno::Errno;
 
 use super::ahead::{Ahead, Setting};
 use super::channel::Channel;
-use super::init::HeadStart;
+use super::deciding::{self, Prepared, choose_tier, make_filters};
+use super::environment;
+use super::not_started::NotStarted;
 use super::opening::Jail;
 use super::stdio::{self, Given};
-use super::trees::Trees;
-use super::watch::{Over, Running};
-use super::workspace::{self, Workspace};
-use super::{environment, survey};
+use super::waiting::Waiting;
+use super::watch::Running;
+use super::workspace;
 use crate::confine::{Failed, Ids};
-use crate::host::{HostFacts, IdmappedMounts, Tier};
-use crate::plan::compile::{Refused, TierPolicies, compile, own_set};
+use crate::host::Tier;
+use crate::plan::compile::Refused;
 use crate::plan::digest::digest;
-use crate::plan::filter::{self, Otherwise};
-use crate::plan::request::{Caller, Request};
-use crate::plan::{self, built_in};
-use crate::plan::{Identity, Plan, Shield, View};
-use crate::policy::library::Library;
-use crate::policy::syscalls::{SyscallPolicy, merge};
-use crate::profile::Profile;
-use crate::profile::load::Sources;
+use crate::plan::{Plan, Shield};
+use crate::policy::syscalls::SyscallPolicy;
 use crate::profile::promise::Promise;
-use crate::profile::resolve::resolve;
-use crate::wire::privsep::{
-    Command, Failure, Filters, Finding, FromInit, FromLauncher, Keeps, Orders, Run, RunRequest, Started, Work,
-};
+use crate::wire::privsep::{Command, Finding, FromInit, FromLauncher, Keeps, Orders, Run, RunRequest, Started, Work};
 
-/// Why there is no run.
-#[derive(Debug)]
-pub enum NotStarted {
-    /// We said no.
-    Refused(Refused),
-    /// A step of ours did not work.
-    Failed(Failed),
-    /// A step in the jail did not work.
-    ByInit(Failure),
-    /// It had ended before it was said to run.
-    Ended(Box<Started>, Box<Over>),
+/// What there is before a request.
+pub enum Begun {
+    /// A jail that was begun.
+    Jail(Box<Ahead>),
+    /// A jail that stands.
+    Whole(Box<Waiting>),
 }
 
-impl From<Refused> for NotStarted {
-    fn from(refused: Refused) -> NotStarted {
-        NotStarted::Refused(refused)
-    }
-}
-
-impl From<Failed> for NotStarted {
-    fn from(failed: Failed) -> NotStarted {
-        NotStarted::Failed(failed)
+impl Begun {
+    /// What of it serves any request.
+    pub fn into_ahead(self) -> Ahead {
+        match self {
+            Begun::Jail(ahead) => *ahead,
+            Begun::Whole(waiting) => waiting.give_up(),
+        }
     }
 }
 
@@ -67,22 +52,42 @@ pub fn start(
     supervisor: &Channel,
     request: &RunRequest,
     descriptors: Vec<OwnedFd>,
-    ahead: Ahead,
+    begun: Begun,
 ) -> Result<Running, NotStarted> {
     let began = Instant::now();
     let given = Given::new(descriptors)?;
     refuse_malformed(request)?;
-    let (_, Raised { jail, prepared, private }) = raise(request, ahead, Keeps::OneRun)?;
-    let command = make_command(request, &prepared.plan, &private)?;
+    let entered = match begun {
+        Begun::Whole(waiting) if waiting.serves(request) => waiting.enter(request)?,
+        other => enter_new(request, other.into_ahead())?,
+    };
+    let Entered { raised: Raised { jail, prepared, .. }, command, membership } = entered;
     let stdio = stdio::choose(&given, request.terminal, &prepared.plan, jail.birth.tier)?;
-    let membership = await_membership(&jail)?;
+    let own = Own::of(request, &prepared.plan, &command, stdio.relayed);
     jail.start(ONLY, command, &stdio.for_init())?;
-    let running = Running { jail, deadline: prepared.plan.limits.wall_ms, began };
-    await_running(supervisor, running, prepared, membership, &stdio)
+    let running = Running { jail, deadline: own.wall_ms, began };
+    await_running(supervisor, running, &prepared.plan, membership, own, stdio.master)
 }
 
 /// The number of a jail's only run.
 const ONLY: Run = 0;
+
+/// A jail, and what is to run in it.
+pub struct Entered {
+    /// The jail.
+    pub raised: Raised,
+    /// The command.
+    pub command: Command,
+    /// What was read back of its groups.
+    pub membership: Vec<Finding>,
+}
+
+fn enter_new(request: &RunRequest, ahead: Ahead) -> Result<Entered, NotStarted> {
+    let (_, raised) = raise(request, ahead, Keeps::OneRun)?;
+    let command = make_command(request, &raised.prepared.plan, &raised.private)?;
+    let membership = await_membership(&raised.jail)?;
+    Ok(Entered { raised, command, membership })
+}
 
 /// A jail whose init builds and confines itself.
 pub struct Raised {
@@ -94,138 +99,60 @@ pub struct Raised {
     pub private: String,
 }
 
+impl Raised {
+    /// The command of a request that came after the plan: its place is looked up now.
+    pub fn command(&self, request: &RunRequest, setting: &Setting) -> Result<Command, NotStarted> {
+        let command = make_command(request, &self.prepared.plan, &self.private)?;
+        let (Some(cwd), Some(at)) = (&request.cwd, &self.prepared.plan.workspace) else { return Ok(command) };
+        let Setting { caller, own, mandate, .. } = setting;
+        let (host, wanted) = (&self.prepared.workspace.directory.path, workspace::path_of(cwd));
+        let real = workspace::open_cwd(&wanted, host, caller, *own);
+        if (Ids { uid: caller.uid, gid: caller.gid }) != *own {
+            mandate.hold_on()?;
+        }
+        let inside: PathBuf = real?.strip_prefix(host).map(|below| at.join(below)).unwrap_or_else(|_| at.clone());
+        Ok(Command { cwd: path_bytes(&inside), ..command })
+    }
+}
+
 /// Makes the jail for `request`, and does not wait until it stands.
 pub fn raise(request: &RunRequest, ahead: Ahead, keeps: Keeps) -> Result<(Setting, Raised), NotStarted> {
+    settle(request, ahead)?.build(keeps)
+}
+
+/// What is to happen, and the jail that it is to happen to.
+pub struct Settled {
+    /// For whom, and on what host.
+    pub setting: Setting,
+    /// What it is made by.
+    pub prepared: Prepared,
+    jail: Jail,
+}
+
+/// Decides what is to happen.
+pub fn settle(request: &RunRequest, ahead: Ahead) -> Result<Settled, NotStarted> {
     ahead.setting.mandate.admit(&request.profile)?;
     let tier = choose_tier(request.tier, &ahead.setting)?;
     ahead.setting.admit_tier(tier)?;
     let (setting, jail) = ahead.into_jail(tier)?;
-    let (mut jail, prepared) = settle(request, &setting, jail)?;
+    let (jail, prepared) = deciding::fit(request, &setting, jail)?;
     setting.mandate.hold_on()?;
-    let private = match tier {
-        Tier::Bare => jail.make_private(&prepared.workspace.directory.path)?.to_string_lossy().into_owned(),
-        Tier::Root | Tier::User => String::new(),
-    };
-    order(&jail, &prepared, &private, keeps)?;
-    // From here on init builds the view, and all this happens beside it.
-    jail.group.apply(&prepared.plan.limits)?;
-    jail.confine(make_filters(&prepared)?)?;
-    Ok((setting, Raised { jail, prepared, private }))
+    Ok(Settled { setting, prepared, jail })
 }
 
-/// What is known before the jail is told anything.
-pub struct Prepared {
-    /// The plan.
-    pub plan: Plan,
-    // What of the view is left to do after the head start.
-    remainder: View,
-    ids: Ids,
-    library: Library,
-    trees: Trees,
-    /// Held open until the jail stands: what was judged is what is mounted.
-    pub workspace: Workspace,
-}
-
-/// What is decided for one request on this host. `explain` shows it, a run enforces it.
-struct Decided {
-    plan: Plan,
-    trees: Trees,
-    library: Library,
-    workspace: Workspace,
-}
-
-/// Decides as a run would, for somebody who wants to know and runs nothing.
-pub fn foresee(request: &RunRequest) -> Result<Plan, NotStarted> {
-    let setting = Setting::of_this_process();
-    let tier = choose_tier(request.tier, &setting)?;
-    let ids = choose_ids(tier, setting.own, nix::unistd::getpid().as_raw());
-    decide(request, &setting, tier, ids).map(|decided| decided.plan)
-}
-
-/// What is to happen, and the jail for it: the one that was begun, unless the plan does not fit its head start.
-fn settle(request: &RunRequest, setting: &Setting, jail: Jail) -> Result<(Jail, Prepared), NotStarted> {
-    let tier = jail.birth.tier;
-    let prepared = prepare(request, setting, &jail)?;
-    if jail.birth.head_start == HeadStart::None {
-        return Ok((jail, prepared));
-    }
-    if let Some(remainder) = plan::ahead::remainder(&prepared.plan.view) {
-        return Ok((jail, Prepared { remainder, ..prepared }));
-    }
-    // Its groups have the name that the next one's will have.
-    drop(jail);
-    let jail = setting.begin(tier, HeadStart::None)?;
-    // Decided anew: in the root tier the command's uid is the jail's own.
-    let prepared = prepare(request, setting, &jail)?;
-    Ok((jail, prepared))
-}
-
-fn prepare(request: &RunRequest, setting: &Setting, jail: &Jail) -> Result<Prepared, NotStarted> {
-    let tier = jail.birth.tier;
-    let ids = choose_ids(tier, setting.own, jail.init.as_raw());
-    let Decided { plan, trees, library, workspace } = decide(request, setting, tier, ids)?;
-    let ids = match plan.identity {
-        Identity::Caller(owner) => Ids { uid: owner.uid, gid: owner.gid },
-        Identity::ThrowAway { .. } | Identity::Mapped(_) => ids,
-    };
-    Ok(Prepared { remainder: plan.view.clone(), plan, ids, library, trees, workspace })
-}
-
-fn decide(request: &RunRequest, setting: &Setting, tier: Tier, ids: Ids) -> Result<Decided, NotStarted> {
-    let Setting { mandate, caller, own, controllers, .. } = setting;
-    let sources = mandate.sources(*own, caller);
-    let library = sources.library();
-    let profile = match mandate.known(&request.profile)? {
-        Some(profile) => profile,
-        None => load_profile(&request.profile, &sources, &library)?,
-    };
-    let cwd = request.cwd.as_deref().map(workspace::path_of);
-    let workspace = workspace::open(&workspace::path_of(&request.workspace), cwd.as_deref(), caller, *own)?;
-    let mut trees = Trees::new(ids);
-    let idmapped = match tier {
-        Tier::Root => trees.add_workspace(&workspace, &profile)?,
-        Tier::User | Tier::Bare => IdmappedMounts::Work,
-    };
-    let facts = survey::facts(tier, controllers.clone(), idmapped);
-    let plan = make_plan(&profile, request, caller, &workspace, &facts, &library)?;
-    trees.add_owned(&plan, caller, *own)?;
-    Ok(Decided { plan, trees, library, workspace })
-}
-
-/// Whose profiles and policies count: root's own, and those of a caller who runs us with no more power than theirs.
-pub fn sources(own: Ids, caller: &Caller) -> Sources {
-    let sources = if own.uid == 0 { Sources::of_root() } else { Sources::of_caller(&caller.home, caller.uid) };
-    sources.present()
-}
-
-/// The tier that was asked for, if it can be had, or the best.
-fn choose_tier(asked: Option<Tier>, setting: &Setting) -> Result<Tier, Refused> {
-    let best = setting.best;
-    let Some(asked) = asked else { return Ok(best) };
-    let there = match asked {
-        Tier::Bare => true,
-        Tier::User => best == Tier::User || survey::user_namespaces_work(setting.own).is_ok(),
-        Tier::Root => best == Tier::Root,
-    };
-    if there {
-        return Ok(asked);
-    }
-    Err(Refused {
-        code: "tier_not_available",
-        message: format!("tier `{}` is not available here, the best is `{}`", asked.word(), best.word()),
-        remedy: Some("run `clawjail doctor` for the cause".into()),
-    })
-}
-
-fn choose_ids(tier: Tier, own: Ids, init: i32) -> Ids {
-    match tier {
-        Tier::Root => {
-            use crate::plan::compile::{FIRST_THROW_AWAY_UID, THROW_AWAY_UIDS};
-            // No two living processes share a pid, so no two living jails share a uid.
-            let offset = u32::try_from(init).unwrap_or(0) % THROW_AWAY_UIDS;
-            Ids { uid: FIRST_THROW_AWAY_UID + offset, gid: FIRST_THROW_AWAY_UID + offset }
-        }
-        Tier::User | Tier::Bare => own,
+impl Settled {
+    /// Has init build it, beside which the rest is made.
+    pub fn build(self, keeps: Keeps) -> Result<(Setting, Raised), NotStarted> {
+        let Settled { setting, prepared, mut jail } = self;
+        let private = match jail.birth.tier {
+            Tier::Bare => jail.make_private(&prepared.workspace.directory.path)?.to_string_lossy().into_owned(),
+            Tier::Root | Tier::User => String::new(),
+        };
+        order(&jail, &prepared, &private, keeps)?;
+        // From here on init builds the view, and all this happens beside it.
+        jail.group.apply(&prepared.plan.limits)?;
+        jail.confine(make_filters(&prepared)?)?;
+        Ok((setting, Raised { jail, prepared, private }))
     }
 }
 
@@ -241,58 +168,6 @@ pub fn refuse_malformed(request: &RunRequest) -> Result<(), Refused> {
         return no("an argument holds a NUL byte, which no program could be given");
     }
     Ok(())
-}
-
-/// The profile `name`, resolved.
-pub fn load_profile(name: &str, sources: &Sources, library: &Library) -> Result<Profile, Refused> {
-    if let Some(profile) = built_in::profile(name, sources) {
-        return Ok(profile);
-    }
-    resolve(name, sources, library).map_err(|error| Refused {
-        code: "profile_unusable",
-        message: super::chain(&error),
-        remedy: error.hint(),
-    })
-}
-
-fn make_plan(
-    profile: &Profile,
-    request: &RunRequest,
-    caller: &Caller,
-    workspace: &Workspace,
-    facts: &HostFacts,
-    library: &Library,
-) -> Result<Plan, NotStarted> {
-    let tiers = TierPolicies::find(facts.tier, library)?;
-    let request = Request {
-        caller: caller.clone(),
-        workspace: workspace.directory.clone(),
-        cwd: workspace.cwd.clone(),
-        timeout_ms: request.timeout_ms,
-    };
-    Ok(compile(profile, &request, facts, &tiers)?)
-}
-
-fn policy_refused(name: &str, error: String) -> Refused {
-    Refused { code: "policy_unusable", message: format!("cannot use policy `{name}`: {error}"), remedy: None }
-}
-
-fn make_filters(prepared: &Prepared) -> Result<Filters, Refused> {
-    let Prepared { plan, library, .. } = prepared;
-    let mut asking = own_set("broker", library)?;
-    if plan.tier == Tier::Bare {
-        asking = merge(vec![asking, own_set("broker-bare", library)?]);
-    }
-    if plan.vets_repositories() {
-        asking = merge(vec![asking, own_set("broker-git", library)?]);
-    }
-    let compile = |policy: &SyscallPolicy, otherwise, name: &str| {
-        filter::compile(policy, otherwise).map_err(|error| policy_refused(name, error.to_string()))
-    };
-    Ok(Filters {
-        all: compile(&plan.syscalls, Otherwise::Deny, &plan.profile)?,
-        brokered: compile(&asking, Otherwise::Allow, "broker")?,
-    })
 }
 
 /// The command as init is told it.
@@ -382,22 +257,23 @@ pub fn await_membership(jail: &Jail) -> Result<Vec<Finding>, NotStarted> {
 fn await_running(
     supervisor: &Channel,
     running: Running,
-    prepared: Prepared,
+    plan: &Plan,
     membership: Vec<Finding>,
-    stdio: &stdio::Chosen<'_>,
+    own: Own,
+    master: Option<OwnedFd>,
 ) -> Result<Running, NotStarted> {
     // Before there is something to hear.
-    let digest = digest(&prepared.plan);
+    let digest = digest(plan);
     let started = |findings: &[Finding]| -> Result<Box<Started>, Failed> {
         // A process that found otherwise has ended itself; this is to say why.
         refuse_unsound(findings)?;
         let findings = [findings, &membership].concat();
-        Ok(Box::new(describe(&prepared.plan, digest.clone(), &findings, stdio.relayed)))
+        Ok(Box::new(describe(plan, digest.clone(), &findings, &own)))
     };
-    let (heard, master) = running.jail.hear()?;
+    let (heard, of_jail) = running.jail.hear()?;
     match heard {
         FromInit::Running(_, findings) => {
-            let master = master.first().or(stdio.master.as_ref());
+            let master = of_jail.first().or(master.as_ref());
             let master: Vec<_> = master.iter().map(AsFd::as_fd).collect();
             let word = FromLauncher::Started(started(&findings)?);
             supervisor.send(&word, &master).map_err(Failed::at("send_started"))?;
@@ -414,8 +290,30 @@ fn await_running(
     }
 }
 
+/// What is a run's own, and not its jail's.
+#[derive(Clone, Debug)]
+pub struct Own {
+    /// Where it starts, inside.
+    pub cwd: String,
+    /// Milliseconds that it may take.
+    pub wall_ms: Option<u64>,
+    /// Which of stdin, stdout and stderr are relayed.
+    pub relayed: [bool; 3],
+}
+
+impl Own {
+    /// That of a run of `command`.
+    pub fn of(request: &RunRequest, plan: &Plan, command: &Command, relayed: [bool; 3]) -> Own {
+        Own {
+            cwd: String::from_utf8_lossy(&command.cwd).into_owned(),
+            wall_ms: [plan.limits.wall_ms, request.timeout_ms].into_iter().flatten().min(),
+            relayed,
+        }
+    }
+}
+
 /// What the supervisor is told of a run that starts.
-pub fn describe(plan: &Plan, digest: String, findings: &[Finding], relayed: [bool; 3]) -> Started {
+pub fn describe(plan: &Plan, digest: String, findings: &[Finding], own: &Own) -> Started {
     let enforcement = plan.promises.iter().map(|(promise, keeping)| {
         let of_promise = findings.iter().filter(|finding| finding.promise == *promise).cloned().collect();
         (*promise, keeping.clone(), of_promise)
@@ -424,11 +322,11 @@ pub fn describe(plan: &Plan, digest: String, findings: &[Finding], relayed: [boo
         plan: digest,
         profile: plan.profile.clone(),
         tier: plan.tier,
-        cwd: plan.cwd.to_string_lossy().into_owned(),
+        cwd: own.cwd.clone(),
         enforcement: enforcement.collect(),
         output: plan.limits.output,
-        wall_ms: plan.limits.wall_ms,
-        relayed,
+        wall_ms: own.wall_ms,
+        relayed: own.relayed,
     }
 }
 

@@ -130,7 +130,8 @@ fn resolve_top(path: &Path) -> PathBuf {
     }
 }
 
-fn as_caller<T>(caller: Ids, own: Ids, open: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+/// Opens with the credentials of `caller`, if they are not our own.
+pub fn as_caller<T>(caller: Ids, own: Ids, open: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
     if caller == own {
         return open();
     }

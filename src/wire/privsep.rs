@@ -35,6 +35,8 @@ pub const MOST_DESCRIPTORS: usize = 16;
 pub enum ToLauncher {
     /// Start a run. Descriptors: the caller's stdin, stdout, stderr, then the relay's ends for the same three.
     Run(Box<RunRequest>),
+    /// Make a jail ahead of the next `Run`, which may be for this. Its command, environment and descriptors count for nothing.
+    Prepare(Box<RunRequest>),
     /// Send this signal to the command.
     Signal(i32),
     /// End the run now, for this reason.
@@ -190,6 +192,8 @@ pub type Run = u32;
 pub enum Keeps {
     /// One: init ends with it.
     OneRun,
+    /// One that is not known yet: a process is made ready for it, and init ends with it.
+    NextRun,
     /// Any number, until the jail is closed.
     ManyRuns,
 }

@@ -19,6 +19,7 @@ mod service;
 mod callers;
 mod files;
 mod jails;
+mod ready;
 mod runs;
 
 /// Whether the tests can be several users; says so past the harness if not.

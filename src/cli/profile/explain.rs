@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::super::answer;
 use super::super::run::TierWord;
 use crate::host::Tier;
-use crate::jail::start;
+use crate::jail::deciding;
 use crate::plan::Plan;
 use crate::plan::explain::{self, Explained, aligned, on_the_host};
 use crate::wire::privsep::{RunRequest, Terminal};
@@ -67,7 +67,7 @@ pub fn run(explain: &Explain) -> ExitCode {
         Ok(request) => request,
         Err(error) => return answer::fail(&format!("cannot find the current directory: {error}")),
     };
-    let plan = match start::foresee(&request) {
+    let plan = match deciding::foresee(&request) {
         Ok(plan) => plan,
         Err(reason) => return answer::refuse_start(&reason),
     };

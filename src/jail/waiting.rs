@@ -1,0 +1,88 @@
+//! A whole jail made ahead of the run that it is for, by a client's last request.
+//!
+//! It serves a request for the same profile, workspace and tier, as long as what it was made by holds: the workspace is
+//! still that directory, and nothing has appeared there that a shield names. It is used once, as any jail of one run.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::ahead::{Ahead, Setting};
+use super::not_started::NotStarted;
+use super::start::{self, Entered, Raised};
+use super::workspace::{self, Workspace};
+use crate::confine::{Failed, Ids, shields};
+use crate::plan::{Plan, Shield};
+use crate::wire::privsep::{Finding, Keeps, RunRequest};
+
+/// Such a jail.
+pub struct Waiting {
+    request: RunRequest,
+    setting: Setting,
+    raised: Raised,
+    membership: Vec<Finding>,
+    // What existed of what shields name before they were raised.
+    found: BTreeSet<PathBuf>,
+}
+
+impl Waiting {
+    /// Makes it, and waits until it stands. The command, its environment and its place count for nothing.
+    pub fn make(request: RunRequest, ahead: Ahead) -> Result<Waiting, NotStarted> {
+        let settled = start::settle(&request, ahead)?;
+        let (plan, workspace) = (&settled.prepared.plan, &settled.prepared.workspace);
+        let found = find(plan, workspace, &settled.setting)?;
+        let (setting, raised) = settled.build(Keeps::NextRun)?;
+        let membership = start::await_membership(&raised.jail)?;
+        Ok(Waiting { request, setting, raised, membership, found })
+    }
+
+    /// Whether it can be what `request` asks for.
+    pub fn serves(&self, request: &RunRequest) -> bool {
+        let (own, asked) = (&self.request, request);
+        let same = own.profile == asked.profile && own.workspace == asked.workspace && own.tier == asked.tier;
+        same && self.still_holds()
+    }
+
+    fn still_holds(&self) -> bool {
+        let Setting { caller, own, .. } = &self.setting;
+        let (plan, workspace) = (&self.raised.prepared.plan, &self.raised.prepared.workspace);
+        let path = workspace::path_of(&self.request.workspace);
+        let same = workspace::open(&path, None, caller, *own).is_ok_and(|now| now.identity == workspace.identity);
+        same && find(plan, workspace, &self.setting).is_ok_and(|found| found.is_subset(&self.found))
+    }
+
+    /// Gives it to a request that it serves.
+    pub fn enter(self, request: &RunRequest) -> Result<Entered, NotStarted> {
+        let Waiting { setting, raised, membership, .. } = self;
+        let command = raised.command(request, &setting)?;
+        Ok(Entered { raised, command, membership })
+    }
+
+    /// What is left of it for a request that it does not serve.
+    pub fn give_up(self) -> Ahead {
+        let Waiting { setting, raised, .. } = self;
+        // Its groups have the name that the next one's will have.
+        drop(raised);
+        Ahead::begin(None, &setting.mandate)
+    }
+}
+
+/// What exists of what shields name, as the caller sees it on the host.
+fn find(plan: &Plan, workspace: &Workspace, setting: &Setting) -> Result<BTreeSet<PathBuf>, NotStarted> {
+    let Some(inside) = &plan.workspace else { return Ok(BTreeSet::new()) };
+    let host = &workspace.directory.path;
+    let on_host = |shield: &Shield| Shield { pattern: on_host(&shield.pattern, inside, host), ..shield.clone() };
+    let shields: Vec<Shield> = plan.shields.iter().map(on_host).collect();
+    let caller = Ids { uid: setting.caller.uid, gid: setting.caller.gid };
+    let found = workspace::as_caller(caller, setting.own, || Ok(shields::locate(&shields, Some(host))));
+    // Acting as the caller took back that we end with our launcher.
+    setting.mandate.hold_on()?;
+    let found = found.map_err(Failed::at("locate"))??;
+    Ok(found.into_iter().map(|shielded| shielded.path).collect())
+}
+
+fn on_host(pattern: &str, inside: &Path, host: &Path) -> String {
+    let below = Path::new(pattern).strip_prefix(inside);
+    let path = below.map_or_else(|_| OsString::from(pattern), |below| host.join(below).into_os_string());
+    path.to_string_lossy().into_owned()
+}
