@@ -1,11 +1,11 @@
 //! Messages with descriptors over Unix sockets, and who is at the other end. unix(7).
 
-use std::io::{IoSlice, IoSliceMut};
+use std::io::IoSlice;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::sys::socket::{self, AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{self, AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType};
 
 /// A connected pair of sockets that keep message boundaries and say when the other end is gone.
 pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
@@ -43,26 +43,62 @@ pub struct Received {
     pub descriptors: Vec<OwnedFd>,
 }
 
-/// Receives one message. `EMSGSIZE` when it or its descriptors did not fit.
+/// Most descriptors of one message that we take.
+const MOST_DESCRIPTORS: usize = 16;
+/// Room for as many as the kernel lets one message have (253, `SCM_MAX_FD`): what does not fit is cut off and cannot be told
+/// from a full table of descriptors. In words, because the kernel aligns its headers to these.
+const CONTROL_WORDS: usize = 160;
+
+/// Receives one message. `EMSGSIZE` when it or its descriptors did not fit. recvmsg(2).
+///
+/// Not by way of `nix`, which does not say what descriptors a message had that was cut off: they would stay open for ever.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Received, Errno> {
-    let mut control = cmsg_space!([RawFd; 16]);
-    let mut slices = [IoSliceMut::new(buffer)];
-    let message = loop {
-        match socket::recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC) {
+    let mut control = [0_u64; CONTROL_WORDS];
+    let mut slice = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: plain data for which all zeroes is a valid value.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    (header.msg_iov, header.msg_iovlen) = (&raw mut slice, 1);
+    (header.msg_control, header.msg_controllen) = (control.as_mut_ptr().cast(), size_of_val(&control) as _);
+    let length = loop {
+        // SAFETY: `buffer` and `control` are live and as long as `header` says; the kernel writes no more than that.
+        let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &mut header, libc::MSG_CMSG_CLOEXEC) };
+        match super::answer(received as libc::c_long) {
             Err(Errno::EINTR) => {}
-            received => break received?,
+            answered => break usize::try_from(answered?).map_err(|_| Errno::EIO)?,
         }
     };
-    let mut descriptors = Vec::new();
-    for item in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(raw) = item {
-            descriptors.extend(raw.into_iter().map(super::process::adopt));
-        }
-    }
-    if message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
+    let descriptors = descriptors_of(&header);
+    let cut_off = header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0;
+    if cut_off || descriptors.len() > MOST_DESCRIPTORS {
         return Err(Errno::EMSGSIZE);
     }
-    Ok(Received { length: message.bytes, descriptors })
+    Ok(Received { length, descriptors })
+}
+
+/// The descriptors that came with a message.
+fn descriptors_of(header: &libc::msghdr) -> Vec<OwnedFd> {
+    let mut found = Vec::new();
+    // SAFETY: the kernel has filled `msg_control` with whole items, and `msg_controllen` says how long they are together.
+    let mut item = unsafe { libc::CMSG_FIRSTHDR(header) };
+    while !item.is_null() {
+        // SAFETY: not null, so it is an item of the buffer, which is aligned for it; and nothing else holds a reference.
+        let (kind, data, end) = unsafe {
+            let own = &*item;
+            let begin = item.cast::<u8>();
+            ((own.cmsg_level, own.cmsg_type), libc::CMSG_DATA(item), begin.add(own.cmsg_len as usize))
+        };
+        let bytes = (end as usize).saturating_sub(data as usize);
+        for index in 0..bytes / size_of::<RawFd>() {
+            if kind == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+                // SAFETY: `index` is below the number of whole descriptors that the item holds.
+                let raw = unsafe { data.cast::<RawFd>().add(index).read_unaligned() };
+                found.push(super::process::adopt(raw));
+            }
+        }
+        // SAFETY: as above; the next item of the same buffer, or null.
+        item = unsafe { libc::CMSG_NXTHDR(header, item) };
+    }
+    found
 }
 
 /// Sends one message without descriptors if there is room for it now; `EAGAIN` if not. Never raises `SIGPIPE`.
@@ -76,6 +112,15 @@ pub fn write_some(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedF
     let rights = [ControlMessage::ScmRights(&raw)];
     let control: &[ControlMessage<'_>] = if raw.is_empty() { &[] } else { &rights };
     socket::sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], control, MsgFlags::MSG_NOSIGNAL, None)
+}
+
+/// Whether the other end of a connection is gone for good; poll(2), `POLLHUP`. One that only says no more is not.
+pub fn is_hung_up(connection: BorrowedFd<'_>) -> bool {
+    let mut watched = [PollFd::new(connection, PollFlags::empty())];
+    match poll(&mut watched, PollTimeout::ZERO) {
+        Ok(_) => watched.iter().any(|watched| watched.revents().is_none_or(|events| !events.is_empty())),
+        Err(_) => true,
+    }
 }
 
 /// Who connected, as the kernel noted it then.
