@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde_json::{Value, json};
 use tokio::io::unix::AsyncFd;
@@ -155,10 +156,13 @@ async fn run(jail: &Open, order: &FileOrder) -> std::io::Result<(Seen, Vec<u8>)>
     Ok((seen, answer))
 }
 
+/// Sealed: what a keeper gives to a command must be for reading alone, and no more to be changed.
 fn in_memory(content: &[u8]) -> std::io::Result<OwnedFd> {
-    let mut memory = std::fs::File::from(memfd_create(c"clawjail-content", MFdFlags::MFD_CLOEXEC)?);
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let mut memory = std::fs::File::from(memfd_create(c"clawjail-content", flags)?);
     memory.write_all(content)?;
     memory.rewind()?;
+    fcntl(&memory, FcntlArg::F_ADD_SEALS(SealFlag::all()))?;
     Ok(memory.into())
 }
 

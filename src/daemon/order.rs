@@ -10,7 +10,7 @@ use super::jails::Open;
 use super::runs::Label;
 use super::streams::Pipes;
 use crate::host::Tier;
-use crate::jail::stdio::{Use, is_plain};
+use crate::jail::stdio::all_plain;
 use crate::wire::fault::{Fault, number};
 use crate::wire::privsep::{RunRequest, Terminal};
 use crate::wire::request::{Run, Stdin};
@@ -173,19 +173,19 @@ pub fn tier(word: &str) -> Result<Tier, Fault> {
 fn wire(stdin: Stdin, descriptors: Vec<OwnedFd>, terminal: Terminal) -> Result<Wiring, Fault> {
     match descriptors.len() {
         0 => Ok(Wiring::Notified(stdin)),
-        3 if terminal == Terminal::None => {
-            let uses = [Use::Read, Use::Write, Use::Write];
-            if descriptors.iter().zip(uses).all(|(descriptor, wanted)| is_plain(descriptor, wanted)) {
-                return Ok(Wiring::Handed(descriptors));
-            }
-            let message =
-                "a descriptor is neither a pipe, nor a file opened for one direction, nor a device like /dev/null";
-            Err(Fault::refused("descriptor_not_plain", message)
-                .with_remedy("send six, and relay by yourself; or send none, and get notifications"))
-        }
+        3 if terminal == Terminal::None && all_plain(&descriptors) => Ok(Wiring::Handed(descriptors)),
+        3 if terminal == Terminal::None => Err(not_plain("send six, and relay by yourself")),
+        // The keeper looks at these itself; here for an answer that says what is wrong.
+        6 if !descriptors.get(3..).is_some_and(all_plain) => Err(not_plain("relay over pipes")),
         6 => Ok(Wiring::Relayed(descriptors)),
         _ => Err(Fault::invalid(number::PARAMETERS, "descriptors", "`descriptors` is 0, 3 (without `tty`) or 6")),
     }
+}
+
+fn not_plain(instead: &str) -> Fault {
+    let message = "a descriptor is neither a pipe, nor a file opened for one direction, nor a device like /dev/null";
+    Fault::refused("descriptor_not_plain", message)
+        .with_remedy(format!("{instead}; or send none, and get notifications"))
 }
 
 impl Wiring {

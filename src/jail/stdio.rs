@@ -3,8 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open};
+use nix::sys::stat::{Mode, SFlag, fstat, major, minor};
 
 use crate::confine::Failed;
 use crate::host::Tier;
@@ -19,12 +19,17 @@ pub struct Given {
 }
 
 impl Given {
-    /// Takes the request's descriptors.
+    /// Takes the request's descriptors. The relay's ends may become the command's, and whoever sent them is not believed: a
+    /// socket among them would be the network that a profile does not grant.
     pub fn new(descriptors: Vec<OwnedFd>) -> Result<Given, Failed> {
         let failed = Failed::at("stdio");
         let all: [OwnedFd; 6] = descriptors.try_into().map_err(|_| failed(Errno::EPROTO))?;
         let [stdin, stdout, stderr, to_command, from_command, errors] = all;
-        Ok(Given { own: [stdin, stdout, stderr], relay: [to_command, from_command, errors] })
+        let relay = [to_command, from_command, errors];
+        if !all_plain(&relay) {
+            return Err(failed(Errno::EPROTO));
+        }
+        Ok(Given { own: [stdin, stdout, stderr], relay })
     }
 
     fn relay_of_stderr(&self) -> BorrowedFd<'_> {
@@ -51,11 +56,11 @@ impl Chosen<'_> {
 }
 
 fn choose_plain(given: &Given, counted: bool) -> Chosen<'_> {
-    let uses = [(Use::Read, false), (Use::Write, counted), (Use::Write, counted)];
     let mut descriptors = Vec::new();
     let mut relayed = [false; 3];
     let pairs = given.own.iter().zip(&given.relay);
-    for (((own, relay), (wanted, counted)), relayed) in pairs.zip(uses).zip(&mut relayed) {
+    for (((own, relay), wanted), relayed) in pairs.zip(USES).zip(&mut relayed) {
+        let counted = counted && matches!(wanted, Use::Write);
         *relayed = counted || !is_plain(own, wanted);
         descriptors.push(if *relayed { relay.as_fd() } else { own.as_fd() });
     }
@@ -76,30 +81,53 @@ pub fn choose<'a>(given: &'a Given, terminal: Terminal, plan: &Plan, tier: Tier)
     Ok(Chosen { descriptors, slave, master, relayed: [false, false, !stderr] })
 }
 
+/// What a command does with its three.
+const USES: [Use; 3] = [Use::Read, Use::Write, Use::Write];
+
 /// What a command does with a descriptor.
 #[derive(Clone, Copy, Debug)]
-pub enum Use {
+enum Use {
     /// Reads it.
     Read,
     /// Writes it.
     Write,
 }
 
+/// Whether each of the three can be handed over.
+pub fn all_plain(three: &[OwnedFd]) -> bool {
+    three.len() == USES.len() && three.iter().zip(USES).all(|(descriptor, wanted)| is_plain(descriptor, wanted))
+}
+
+/// Devices that are nothing but their bytes: null, zero, full, random, urandom; null(4), full(4), random(4). Others of the
+/// same major are all of the machine's memory, its ports and its log.
+const PLAIN_DEVICES: [u64; 5] = [3, 5, 7, 8, 9];
+
 /// Whether a descriptor can be handed over: a pipe, or a file opened for this use alone, or a device without state. A
 /// terminal, a socket or a directory would reach further than its bytes.
-pub fn is_plain(descriptor: &OwnedFd, wanted: Use) -> bool {
+fn is_plain(descriptor: &OwnedFd, wanted: Use) -> bool {
     let (Ok(stat), Ok(flags)) = (fstat(descriptor), fcntl(descriptor, FcntlArg::F_GETFL)) else { return false };
-    let access = OFlag::from_bits_truncate(flags) & OFlag::O_ACCMODE;
+    let flags = OFlag::from_bits_truncate(flags);
+    let access = flags & OFlag::O_ACCMODE;
+    if flags.contains(OFlag::O_PATH) {
+        // A name rather than a file, with the access mode of reading.
+        return false;
+    }
     let only = match wanted {
         Use::Read => access == OFlag::O_RDONLY,
         Use::Write => access == OFlag::O_WRONLY,
     };
     match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
-        SFlag::S_IFIFO | SFlag::S_IFREG => only,
-        // /dev/null and /dev/zero: major 1.
-        SFlag::S_IFCHR => nix::sys::stat::major(stat.st_rdev) == 1,
+        SFlag::S_IFIFO => only,
+        SFlag::S_IFREG => only || matches!(wanted, Use::Read) && is_sealed(descriptor),
+        SFlag::S_IFCHR => major(stat.st_rdev) == 1 && PLAIN_DEVICES.contains(&minor(stat.st_rdev)),
         _ => false,
     }
+}
+
+/// Whether it is memory that nobody can change any more, though it is open for writing. memfd_create(2).
+fn is_sealed(descriptor: &OwnedFd) -> bool {
+    let seals = fcntl(descriptor, FcntlArg::F_GET_SEALS).map(SealFlag::from_bits_truncate);
+    seals.is_ok_and(|seals| seals.contains(SealFlag::F_SEAL_WRITE))
 }
 
 /// A terminal of the host, for a jail that has no devpts of its own.
