@@ -23,7 +23,7 @@ use crate::jail::{accounts, launcher as keeper, remains};
 use crate::plan::compile::Refused;
 use crate::sys::process::{self, Fork, How};
 use crate::sys::socket;
-use crate::wire::privsep::FromLauncher;
+use crate::wire::privsep::{FromLauncher, Lifetime};
 
 /// A launcher at work.
 pub struct Launcher {
@@ -40,7 +40,7 @@ pub struct Launcher {
     /// The profiles that go with it.
     pub known: Rc<Known>,
     /// Who is connected.
-    pub connections: BTreeMap<Connection, (OwnedFd, Peer)>,
+    pub connections: BTreeMap<Connection, (Rc<OwnedFd>, Peer)>,
     /// Living keepers, and whom each acts for.
     pub keepers: BTreeMap<Pid, u32>,
     /// The number of the next connection.
@@ -110,7 +110,7 @@ impl Launcher {
         let number = self.next;
         self.next += 1;
         self.tell(&Answer::Connected(number, peer.clone()), &[connection.as_fd()])?;
-        self.connections.insert(number, (connection, peer));
+        self.connections.insert(number, (Rc::new(connection), peer));
         Ok(())
     }
 
@@ -140,7 +140,8 @@ impl Launcher {
     /// Who is behind a connection and what they may do, if they are still there and may do anything.
     fn admit(&self, connection: Connection) -> Result<(Peer, Grant), Refused> {
         let no = |code, message: String| Err(Refused { code, message, remedy: None });
-        let Some((_, peer)) = self.connections.get(&connection).filter(|(open, _)| !is_hung_up(open)) else {
+        let here = |(open, _): &&(Rc<OwnedFd>, Peer)| !socket::is_hung_up(open.as_fd());
+        let Some((open, peer)) = self.connections.get(&connection).filter(here) else {
             return no("not_connected", "the caller is not connected".into());
         };
         let caller = accounts::caller(peer.uid, peer.gid);
@@ -160,7 +161,9 @@ impl Launcher {
             sources: config::sources(&self.config.directory, self.own),
             known: self.known.clone(),
             lasting: standing.lasting(),
+            longest: Lifetime { idle_ms: limits.idle_ms, age_ms: limits.age_ms },
             profiles: standing.profiles,
+            connection: open.clone(),
             launcher: getpid(),
         };
         Ok((peer.clone(), grant))
@@ -206,9 +209,10 @@ impl Launcher {
 
 /// In the child: nothing of the launcher's is kept but the channel, and whom it acts for is fixed.
 fn become_keeper(end: Channel, peer: &Peer, grant: Grant, own: Ids) -> ! {
+    let connection = grant.connection.clone();
     let mandate = Mandate::Granted(Box::new(grant));
     let prepared = SigSet::empty().thread_set_mask().map_err(Failed::at("become_keeper"));
-    let prepared = prepared.and_then(|()| mandate.hold_on()).and_then(|()| only(&end)).and_then(|()| {
+    let prepared = prepared.and_then(|()| mandate.hold_on()).and_then(|()| only(&end, &connection)).and_then(|()| {
         // What the caller's groups open is theirs to open; ours are not.
         if own.uid == 0 { take_groups(peer) } else { Ok(()) }
     });
@@ -226,14 +230,20 @@ fn take_groups(peer: &Peer) -> Result<(), Failed> {
     setgroups(&groups).map_err(Failed::at("take_groups"))
 }
 
-/// Closes everything but `end` and the three standard ones.
-fn only(end: &Channel) -> Result<(), Failed> {
+/// Closes everything but `end`, the caller's connection and the three standard ones.
+fn only(end: &Channel, connection: &OwnedFd) -> Result<(), Failed> {
     let failed = Failed::at("close_others");
-    let keep = u32::try_from(end.as_raw_fd()).map_err(|_| failed(Errno::EBADF))?;
-    if keep > 3 {
-        process::close_between(3, keep - 1).map_err(&failed)?;
+    let mut keep = [end.as_raw_fd(), connection.as_raw_fd()];
+    keep.sort_unstable();
+    let mut first = 3;
+    for kept in keep {
+        let kept = u32::try_from(kept).map_err(|_| failed(Errno::EBADF))?;
+        if kept > first {
+            process::close_between(first, kept - 1).map_err(&failed)?;
+        }
+        first = kept.saturating_add(1).max(3);
     }
-    process::close_from(keep.saturating_add(1)).map_err(&failed)
+    process::close_from(first).map_err(&failed)
 }
 
 fn refuse(end: &Channel, refused: Refused) {
@@ -244,12 +254,4 @@ fn refuse(end: &Channel, refused: Refused) {
 /// Says it if there is room: whose channel it is, we do not know, and we do not wait for them.
 fn say_last(end: &Channel, word: &FromLauncher) {
     let _ = end.send_now(word);
-}
-
-fn is_hung_up(connection: &OwnedFd) -> bool {
-    let mut watched = [PollFd::new(connection.as_fd(), PollFlags::empty())];
-    match poll(&mut watched, PollTimeout::ZERO) {
-        Ok(_) => watched.iter().any(|watched| watched.revents().is_none_or(|events| !events.is_empty())),
-        Err(_) => true,
-    }
 }

@@ -83,6 +83,7 @@ pub fn open<'a>(
     ahead: Ahead,
 ) -> Result<Kept<'a>, NotStarted> {
     ahead.setting.mandate.admit_lasting()?;
+    let lifetime = ahead.setting.mandate.shorten(lifetime);
     let (setting, raised) = start::raise(request, ahead, Keeps::ManyRuns)?;
     let membership = start::await_membership(&raised.jail)?;
     let plan = &raised.prepared.plan;

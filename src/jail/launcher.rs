@@ -35,6 +35,7 @@ pub fn serve(supervisor: Channel, expected: Option<Tier>, mandate: &Mandate) -> 
         let mut begun = Some(Begun::Jail(Box::new(Ahead::begin(expected, mandate))));
         while let Ok(Arrived::Message(message, descriptors)) = supervisor.receive::<ToLauncher>() {
             let mut ready = || begun.take().unwrap_or_else(|| Begun::Jail(Box::new(Ahead::begin(expected, mandate))));
+            let begins = matches!(message, ToLauncher::Run(_) | ToLauncher::Open(..));
             let told = match message {
                 ToLauncher::Run(request) => run(&supervisor, *request, descriptors, ready()),
                 ToLauncher::Open(request, lifetime) => keep(&supervisor, &request, lifetime, ready().into_ahead()),
@@ -48,7 +49,7 @@ pub fn serve(supervisor: Channel, expected: Option<Tier>, mandate: &Mandate) -> 
                 },
                 ToLauncher::Signal(_) | ToLauncher::Kill(_) | ToLauncher::Enter(..) | ToLauncher::Close => Ok(()),
             };
-            if told.is_err() {
+            if told.is_err() || begins && mandate.is_for_one() {
                 break;
             }
         }

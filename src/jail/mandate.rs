@@ -3,6 +3,7 @@
 //! Fixed when the process is made and never taken from a message: who speaks over the channel is not who decides it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use nix::errno::Errno;
@@ -17,7 +18,8 @@ use crate::plan::request::Caller;
 use crate::policy::names::{did_you_mean, nearest};
 use crate::profile::Profile;
 use crate::profile::load::Sources;
-use crate::sys::process;
+use crate::sys::{process, socket};
+use crate::wire::privsep::Lifetime;
 
 /// For whom a launcher acts.
 #[derive(Clone, Debug)]
@@ -41,6 +43,10 @@ pub struct Grant {
     pub profiles: Profiles,
     /// Whether a jail may outlive its first run.
     pub lasting: Lasting,
+    /// How long it may stay then.
+    pub longest: Lifetime,
+    /// The connection on which they ask: nothing begins for a caller who has left.
+    pub connection: Rc<OwnedFd>,
     /// The service's launcher, which the process with this mandate must not outlive.
     pub launcher: Pid,
 }
@@ -114,16 +120,35 @@ impl Mandate {
         if getppid() == grant.launcher { Ok(()) } else { Err(failed(Errno::ESRCH)) }
     }
 
-    /// Refuses a profile that is not granted.
+    /// Whether it is for one run or one jail, and not for another after it.
+    pub fn is_for_one(&self) -> bool {
+        matches!(self, Mandate::Granted(_))
+    }
+
+    /// Refuses a caller who has left, and a profile that is not granted.
     pub fn admit(&self, profile: &str) -> Result<(), Refused> {
         match self {
             Mandate::Own => Ok(()),
+            Mandate::Granted(grant) if socket::is_hung_up(grant.connection.as_fd()) => {
+                Err(Refused { code: "not_connected", message: "the caller is not connected".into(), remedy: None })
+            }
             Mandate::Granted(grant) if grant.profiles.include(profile) => Ok(()),
             Mandate::Granted(grant) => Err(Refused {
                 code: "profile_not_granted",
                 message: format!("profile `{profile}` is not granted to user `{}`", grant.caller.name),
                 remedy: Some("ask for one that is, or have the operator add it to the caller's `profiles`".into()),
             }),
+        }
+    }
+
+    /// How long a jail stays for which `asked` was asked.
+    pub fn shorten(&self, asked: Lifetime) -> Lifetime {
+        match self {
+            Mandate::Own => asked,
+            Mandate::Granted(grant) => Lifetime {
+                idle_ms: asked.idle_ms.min(grant.longest.idle_ms),
+                age_ms: asked.age_ms.min(grant.longest.age_ms),
+            },
         }
     }
 

@@ -54,6 +54,8 @@ impl Waiting {
     /// Gives it to a request that it serves.
     pub fn enter(self, request: &RunRequest) -> Result<Entered, NotStarted> {
         let Waiting { setting, raised, membership, .. } = self;
+        // Whoever it was made for may have left.
+        setting.mandate.admit(&request.profile)?;
         let command = raised.command(request, &setting)?;
         Ok(Entered { raised, command, membership })
     }
