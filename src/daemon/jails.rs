@@ -166,8 +166,7 @@ async fn ask(client: &Client, request: RunRequest, lifetime: Lifetime) -> std::i
     let (ours, keepers) = Channel::pair()?;
     client.service.link.ask(&Ask::Keep(client.number), &[keepers.as_fd()]).await?;
     drop(keepers);
-    // The channel is new and empty, so this does not wait.
-    ours.send(&ToLauncher::Open(Box::new(request), lifetime), &[])?;
+    link::begin(&ours, &ToLauncher::Open(Box::new(request), lifetime), &[])?;
     ours.never_wait()?;
     readiness::watch(Rc::new(ours))
 }

@@ -28,6 +28,15 @@ pub async fn send<T: Serialize>(
     }
 }
 
+/// Sends the first message over a channel to a keeper. It is new and empty, so this does not wait. Nobody at the other end
+/// is no failure: whoever refuses a keeper says why and closes, perhaps before we got here, and that is heard next.
+pub fn begin<T: Serialize>(channel: &Channel, message: &T, descriptors: &[BorrowedFd<'_>]) -> std::io::Result<()> {
+    match channel.send(message, descriptors) {
+        Ok(()) | Err(Errno::EPIPE) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 /// The channel in the event loop.
 pub struct Link {
     channel: AsyncFd<Rc<Channel>>,

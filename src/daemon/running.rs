@@ -224,8 +224,7 @@ async fn ask(client: &Client, order: Order) -> std::io::Result<(AsyncFd<Rc<Chann
         }
         None => {
             client.service.link.ask(&Ask::Keep(client.number), &[keepers.as_fd()]).await?;
-            // The channel is new and empty, so this does not wait.
-            ours.send(&ToLauncher::Run(Box::new(order.request)), &given_as)?;
+            link::begin(&ours, &ToLauncher::Run(Box::new(order.request)), &given_as)?;
         }
     }
     drop(keepers);
