@@ -9,7 +9,7 @@ use crate::service::{Service, somebody_else, workspace_of};
 use crate::support::account;
 
 /// The two ordinary users, with different grants.
-fn two_grants() -> String {
+pub fn two_grants() -> String {
     let ordinary = account::ordinary();
     format!(
         "[[caller]]\nuser = \"{}\"\nrole = \"operator\"\nprofiles = [\"untrusted\", \"readonly\"]\n\

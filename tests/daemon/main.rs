@@ -18,9 +18,11 @@ mod service;
 
 mod callers;
 mod files;
+mod hostile;
 mod jails;
 mod ready;
 mod runs;
+mod takeover;
 
 /// Whether the tests can be several users; says so past the harness if not.
 fn as_root(what: &str) -> bool {
