@@ -14,7 +14,7 @@ use crate::host::Tier;
 use crate::plan::explain::aligned;
 use crate::profile::units::Span;
 use crate::wire::reply;
-use crate::wire::request::{JailClose, JailOpen};
+use crate::wire::request::{JailClose, JailOpen, SessionEnd};
 use crate::wire::text::Text;
 
 /// Open a jail that stays between runs, list or close such jails.
@@ -40,8 +40,8 @@ pub enum Action {
     /// List those that are open.
     #[command(after_help = "Example:\n  clawjail jail list --json | jq -r .[].jail")]
     List(List),
-    /// Close one, with all that runs in it.
-    #[command(after_help = "Example:\n  clawjail jail close 3f1c9a0b2d")]
+    /// Close one, or all of a session, with all that runs in it.
+    #[command(after_help = "Examples:\n  clawjail jail close 3f1c9a0b2d\n  clawjail jail close --session build-7")]
     Close(Close),
 }
 
@@ -54,6 +54,9 @@ pub struct Open {
     /// The agent that it is for.
     #[arg(long, value_name = "NAME")]
     agent: Option<String>,
+    /// What you call the session it is part of: `clawjail jail close --session` closes all of it.
+    #[arg(long, value_name = "NAME")]
+    session: Option<String>,
     /// The directory that commands work in; the current one if not given, or the agent's.
     #[arg(long, short, value_name = "DIR")]
     workspace: Option<PathBuf>,
@@ -86,8 +89,11 @@ pub struct List {
 #[derive(Debug, Args)]
 pub struct Close {
     /// Which.
-    #[arg(value_name = "ID")]
-    jail: String,
+    #[arg(value_name = "ID", required_unless_present = "session")]
+    jail: Option<String>,
+    /// All of yours that were opened for this session; runs for it end too.
+    #[arg(long, value_name = "NAME", conflicts_with = "jail")]
+    session: Option<String>,
     /// Ask the service at this socket.
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -102,9 +108,7 @@ pub fn run(jail: &Jail) -> ExitCode {
     let answered = match &jail.action {
         Action::Open(open) => self::open(open),
         Action::List(list) => self::list(list),
-        Action::Close(close) => Client::find(close.socket.as_deref())
-            .and_then(|mut client| client.call("jail.close", &JailClose { jail: close.jail.clone() }))
-            .map(|_| String::new()),
+        Action::Close(close) => self::close(close).map(|_| String::new()),
     };
     match answered {
         Ok(text) => answer::give(&text),
@@ -123,6 +127,7 @@ fn open(open: &Open) -> Result<String, Problem> {
     let params = JailOpen {
         profile: open.profile.clone(),
         agent: open.agent.clone(),
+        session: open.session.clone(),
         workspace: workspace.map(|workspace| Text(workspace.as_os_str().as_bytes().to_vec())),
         idle_ms: open.idle.map(|span| span.0),
         age_ms: open.age.map(|span| span.0),
@@ -131,6 +136,14 @@ fn open(open: &Open) -> Result<String, Problem> {
     };
     let opened = client.call("jail.open", &params)?;
     Ok(format!("{}\n", opened.get("jail").and_then(Value::as_str).unwrap_or_default()))
+}
+
+fn close(close: &Close) -> Result<Value, Problem> {
+    let mut client = Client::find(close.socket.as_deref())?;
+    match (&close.session, &close.jail) {
+        (Some(session), _) => client.call("session.end", &SessionEnd { session: session.clone() }),
+        (None, jail) => client.call("jail.close", &JailClose { jail: jail.clone().unwrap_or_default() }),
+    }
 }
 
 fn list(list: &List) -> Result<String, Problem> {

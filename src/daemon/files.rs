@@ -22,11 +22,12 @@ use crate::supervise::watch;
 use crate::sys::readiness;
 use crate::verdict::{Asked, Caller, Output, Reason, Seen, Verdict};
 use crate::wire::fault::Fault;
-use crate::wire::files::{Answer, Entry, Facts, FileJob, MOST_READ};
+use crate::wire::files::{Answer, FileJob, MOST_READ};
 use crate::wire::privsep::{FromLauncher, RunRequest, Terminal, ToLauncher, Work};
+use crate::wire::reply::Done;
+use crate::wire::reply_files::{Content, Directory, Listed, Stat};
 use crate::wire::request_files::{FsList, FsMkdir, FsRead, FsRemove, FsRename, FsStat, FsWrite};
 use crate::wire::rpc::Id;
-use crate::wire::text::{Text, encode};
 
 /// How long one of these may take.
 const WALL_MS: u64 = 30_000;
@@ -109,7 +110,7 @@ async fn perform(client: &Client, order: FileOrder) -> Result<Value, Fault> {
         time: jiff::Timestamp::now().to_string(),
         caller: Caller { uid: client.peer.uid, gid: client.peer.gid },
         agent: jail.shown.agent.clone(),
-        session: None,
+        session: jail.shown.session.clone(),
         profile: jail.shown.profile.clone(),
         argv: order.job.words(),
     };
@@ -209,19 +210,12 @@ fn tell(seen: &Seen, answer: Vec<u8>) -> Result<Value, Fault> {
     };
     let answer: Answer = postcard::from_bytes(&answer).map_err(|_| Fault::of_reason(&no_sense()))?;
     match answer {
-        Answer::Done => Ok(json!({})),
-        Answer::Facts(Facts { kind, size, mode, modified_ms, target }) => {
-            let target = target.map(Text);
-            Ok(json!({ "kind": kind, "size": size, "mode": mode, "modified_ms": modified_ms, "target": target }))
-        }
+        Answer::Done => Ok(json!(Done {})),
+        Answer::Facts(facts) => Ok(json!(Stat::from(facts))),
         Answer::Listed { entries, more } => {
-            let entry = |Entry { name, kind, size }| json!({ "name": Text(name), "kind": kind, "size": size });
-            Ok(json!({ "entries": entries.into_iter().map(entry).collect::<Vec<_>>(), "more": more }))
+            Ok(json!(Directory { entries: entries.into_iter().map(Listed::from).collect(), more }))
         }
-        Answer::Read { bytes, size, end } => Ok(match std::str::from_utf8(&bytes) {
-            Ok(text) => json!({ "data": text, "size": size, "end": end }),
-            Err(_) => json!({ "base64": encode(&bytes), "size": size, "end": end }),
-        }),
+        Answer::Read { bytes, size, end } => Ok(json!(Content::new(bytes, size, end))),
         Answer::Not { errno, what } => Err(not_done(Errno::from_raw(errno), &what)),
     }
 }

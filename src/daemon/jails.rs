@@ -138,7 +138,7 @@ async fn raise(client: &Client, asked: JailOpen) -> Result<Rc<Open>, Fault> {
         Ok(None) | Err(_) => return Err(not_opened(&watch::launcher_gone(None))),
     };
     Ok(Rc::new(Open {
-        shown: show(client, opened, asked.agent, &workspace),
+        shown: show(client, opened, asked.agent, asked.session, &workspace),
         workspace,
         keeper,
         runs: Cell::new(0),
@@ -182,12 +182,19 @@ fn not_opened(seen: &Seen) -> Fault {
     }
 }
 
-fn show(client: &Client, opened: Opened, agent: Option<String>, workspace: &[u8]) -> reply::Jail {
+fn show(
+    client: &Client,
+    opened: Opened,
+    agent: Option<String>,
+    session: Option<String>,
+    workspace: &[u8],
+) -> reply::Jail {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     reply::Jail {
         jail: client.service.jails.new_id(),
         uid: client.peer.uid,
         agent,
+        session,
         profile: opened.profile,
         tier: opened.tier.word().to_owned(),
         plan: opened.plan,

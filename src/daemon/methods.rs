@@ -11,8 +11,8 @@ use super::connection::Client;
 use super::{files, jails, running};
 use crate::jail::mandate::Profiles;
 use crate::wire::fault::{Fault, number};
-use crate::wire::reply::{PROTOCOL, Pong};
-use crate::wire::request::{JailClose, RunAttach, RunResize, RunSignal, RunStdin, SignalName};
+use crate::wire::reply::{self, Done, PROTOCOL, Pong, SessionEnded, Written};
+use crate::wire::request::{JailClose, RunAttach, RunCancel, RunResize, RunSignal, RunStdin, SessionEnd, SignalName};
 use crate::wire::rpc::{Id, Request};
 
 /// How many descriptors a request takes.
@@ -32,6 +32,8 @@ pub async fn answer(client: &Rc<Client>, id: Id, request: Request, descriptors: 
         Request::RunSignal(signal) => send_signal(client, &signal),
         Request::RunResize(size) => resize(client, &size),
         Request::RunAttach(attach) => return attach_to(client, &id, &attach).await,
+        Request::RunCancel(cancel) => give_up(client, &cancel),
+        Request::SessionEnd(end) => end_session(client, &end).await,
         Request::JailOpen(open) => return jails::open(client, id, *open).await,
         Request::JailClose(close) => close_jail(client, &close).await,
         Request::JailList(_) => list_jails(client),
@@ -107,13 +109,13 @@ async fn stdin(client: &Client, input: RunStdin) -> Result<serde_json::Value, Fa
     if let Some(to) = open.take_if(|_| input.close) {
         to.close().await;
     }
-    Ok(json!({ "written": input.data.0.len() }))
+    Ok(json!(Written { written: input.data.0.len() }))
 }
 
 fn send_signal(client: &Client, asked: &RunSignal) -> Result<serde_json::Value, Fault> {
     let entry = client.service.runs.find(&asked.run, may_see(client)?)?;
     entry.signal(signal_number(&asked.signal)?)?;
-    Ok(json!({}))
+    Ok(json!(Done {}))
 }
 
 fn signal_number(name: &SignalName) -> Result<i32, Fault> {
@@ -131,7 +133,32 @@ fn signal_number(name: &SignalName) -> Result<i32, Fault> {
 fn resize(client: &Client, size: &RunResize) -> Result<serde_json::Value, Fault> {
     let entry = client.service.runs.find(&size.run, may_see(client)?)?;
     entry.resize(size.rows, size.columns)?;
-    Ok(json!({}))
+    Ok(json!(Done {}))
+}
+
+/// A run has no id for its client until it is answered, but the request for it has.
+fn give_up(client: &Client, asked: &RunCancel) -> Result<serde_json::Value, Fault> {
+    let request = (client.number, asked.request.clone());
+    let runs = client.service.runs.all();
+    let waiting = runs.iter().find(|entry| entry.is_waiting() && entry.label.request == request);
+    let none = || Fault::refused("unknown_request", "no `run` of that `id` waits on this connection");
+    waiting.ok_or_else(none)?.end();
+    Ok(json!(Done {}))
+}
+
+/// Whose a session is does not depend on its name: another caller may use the same.
+async fn end_session(client: &Client, asked: &SessionEnd) -> Result<serde_json::Value, Fault> {
+    standing(client)?;
+    let own = |uid: u32, session: &Option<String>| uid == client.peer.uid && session.as_ref() == Some(&asked.session);
+    let runs = client.service.runs.all().into_iter();
+    let runs = runs.filter(|entry| own(entry.label.uid, &entry.label.session) && !entry.is_over());
+    let ended = runs.inspect(|entry| entry.end()).count();
+    let jails = client.service.jails.all().into_iter();
+    let jails: Vec<_> = jails.filter(|jail| own(jail.shown.uid, &jail.shown.session)).collect();
+    for jail in &jails {
+        jail.close().await;
+    }
+    Ok(json!(SessionEnded { jails: jails.len(), runs: ended }))
 }
 
 async fn attach_to(client: &Client, id: &Id, asked: &RunAttach) {
@@ -149,25 +176,25 @@ async fn attach_to(client: &Client, id: &Id, asked: &RunAttach) {
 async fn close_jail(client: &Client, asked: &JailClose) -> Result<serde_json::Value, Fault> {
     let jail = client.service.jails.find(&asked.jail, may_see(client)?)?;
     jail.close().await;
-    Ok(json!({}))
+    Ok(json!(Done {}))
 }
 
 fn list_jails(client: &Client) -> Result<serde_json::Value, Fault> {
     let may_see = may_see(client)?;
     let jails = client.service.jails.all();
     let listed = jails.iter().filter(|jail| may_see(jail.shown.uid)).map(|jail| jail.listed());
-    Ok(json!({ "jails": listed.collect::<Vec<_>>() }))
+    Ok(json!(reply::Jails { jails: listed.collect() }))
 }
 
 fn ps(client: &Client) -> Result<serde_json::Value, Fault> {
     let may_see = may_see(client)?;
     let runs = client.service.runs.all();
     let listed = runs.iter().filter(|entry| may_see(entry.label.uid) && !entry.is_over()).map(|entry| entry.listed());
-    Ok(json!({ "runs": listed.collect::<Vec<_>>() }))
+    Ok(json!(reply::Runs { runs: listed.collect() }))
 }
 
 async fn reload(client: &Client) -> Result<serde_json::Value, Fault> {
     at_least(client, Role::Admin)?;
     client.service.reload().await?;
-    Ok(json!({}))
+    Ok(json!(Done {}))
 }

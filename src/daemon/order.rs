@@ -14,6 +14,7 @@ use crate::jail::stdio::all_plain;
 use crate::wire::fault::{Fault, number};
 use crate::wire::privsep::{RunRequest, Terminal};
 use crate::wire::request::{Run, Stdin};
+use crate::wire::rpc::Id;
 use crate::wire::text::Text;
 
 /// A run, ready to be asked for.
@@ -26,8 +27,6 @@ pub struct Order {
     pub jail: Option<Rc<Open>>,
     /// Where its streams come from and go to.
     pub wiring: Wiring,
-    /// What the client calls the session it is part of.
-    pub session: Option<String>,
     /// Whether it goes on without its client.
     pub detach: bool,
     /// As it was typed, for the record.
@@ -47,6 +46,7 @@ pub enum Wiring {
 /// Reads a request for a run.
 pub fn understand(
     client: &Client,
+    id: &Id,
     run: Run,
     jail: Option<Rc<Open>>,
     descriptors: Vec<OwnedFd>,
@@ -72,6 +72,8 @@ pub fn understand(
         id: uuid::Uuid::now_v7().to_string(),
         uid: client.peer.uid,
         agent: run.agent.clone().or_else(|| jail.as_ref().and_then(|jail| jail.shown.agent.clone())),
+        request: (client.number, id.clone()),
+        session: run.session.clone().or_else(|| jail.as_ref().and_then(|jail| jail.shown.session.clone())),
         jail: run.jail.clone(),
         profile: profile.clone(),
         argv: run.argv.iter().map(|argument| argument.shown().into_owned()).collect(),
@@ -96,7 +98,7 @@ pub fn understand(
         timeout_ms: run.timeout_ms,
     };
     let wiring = wire(run.stdin, descriptors, terminal)?;
-    Ok(Order { label, request, jail, wiring, session: run.session, detach: run.detach, argv })
+    Ok(Order { label, request, jail, wiring, detach: run.detach, argv })
 }
 
 /// The refusal of those who are not named.

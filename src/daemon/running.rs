@@ -13,7 +13,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch as watch_channel};
@@ -34,7 +33,7 @@ use crate::sys::readiness;
 use crate::verdict::{Asked, Caller, Output, Reason, Seen, Verdict};
 use crate::wire::fault::Fault;
 use crate::wire::privsep::{Cause, Ended as End, FromLauncher, Started, ToLauncher, Work};
-use crate::wire::reply::{self, Running, Stream};
+use crate::wire::reply::{self, Ended, Running, Stream};
 use crate::wire::request::{Run, Stdin};
 use crate::wire::rpc::Id;
 
@@ -62,22 +61,13 @@ struct Under {
     observed: bool,
 }
 
-/// What the client is told at the end.
-#[derive(Serialize)]
-struct Ended<'a> {
-    run: &'a str,
-    verdict: &'a Verdict,
-    // Bytes of output that were not kept for those who attach.
-    lost: u64,
-}
-
 /// Starts a run and answers; the rest of it goes on by itself.
 pub async fn run(client: &Rc<Client>, id: Id, asked: Run, descriptors: Vec<OwnedFd>) {
     let jail = match asked.jail.as_deref().map(|id| client.service.jails.enter(id, client.peer.uid)).transpose() {
         Ok(jail) => jail,
         Err(fault) => return drop(client.fault(Some(&id), &fault).await),
     };
-    let order = match order::understand(client, asked, jail, descriptors) {
+    let order = match order::understand(client, &id, asked, jail, descriptors) {
         Ok(order) => order,
         Err(fault) => return drop(client.fault(Some(&id), &fault).await),
     };
@@ -88,7 +78,7 @@ pub async fn run(client: &Rc<Client>, id: Id, asked: Run, descriptors: Vec<Owned
         time: order.label.time.clone(),
         caller: Caller { uid: client.peer.uid, gid: client.peer.gid },
         agent: order.label.agent.clone(),
-        session: order.session.clone(),
+        session: order.label.session.clone(),
         profile: order.label.profile.clone(),
         argv: order.argv.clone(),
     };

@@ -8,10 +8,12 @@ use std::rc::{Rc, Weak};
 use tokio::sync::{Mutex, Notify, mpsc};
 
 use super::outbox::Outbox;
+use super::privsep::Connection;
 use super::streams::Input;
 use crate::sys::terminal;
 use crate::wire::fault::Fault;
 use crate::wire::reply::{self, Listed, Stream};
+use crate::wire::rpc::Id;
 
 /// Runs that ended and are still known, for those who attach late.
 const MOST_ENDED: usize = 256;
@@ -38,6 +40,10 @@ pub struct Label {
     pub uid: u32,
     /// For which agent.
     pub agent: Option<String>,
+    /// Which request asked for it.
+    pub request: (Connection, Id),
+    /// What its caller calls the session it is part of.
+    pub session: Option<String>,
     /// In which open jail.
     pub jail: Option<String>,
     /// Its profile.
@@ -128,6 +134,11 @@ impl Entry {
         self.state.get() == State::Ended
     }
 
+    /// Whether its request has not been answered.
+    pub fn is_waiting(&self) -> bool {
+        self.state.get() == State::Waiting
+    }
+
     /// Passes `signal` on; SIGKILL ends it with all that it started.
     pub fn signal(&self, signal: i32) -> Result<(), Fault> {
         match self.state.get() {
@@ -194,7 +205,7 @@ impl Entry {
 
     /// As `ps` shows it.
     pub fn listed(&self) -> Listed {
-        let Label { id, uid, agent, jail, profile, argv, time } = self.label.clone();
+        let Label { id, uid, agent, jail, profile, argv, time, .. } = self.label.clone();
         let state = match self.state.get() {
             State::Waiting => "waiting",
             State::Running => "running",

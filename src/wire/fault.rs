@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::verdict::Reason;
+use crate::verdict::{Reason, Verdict};
 
 /// An error of JSON-RPC 2.0.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -30,7 +30,7 @@ pub struct Detail {
     pub retry_after_ms: Option<u64>,
     /// The verdict, where the request was for a run.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<serde_json::Value>")]
+    #[schemars(with = "Option<Verdict>")]
     pub verdict: Option<Box<RawValue>>,
 }
 

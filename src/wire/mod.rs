@@ -7,6 +7,7 @@ pub mod files;
 pub mod frame;
 pub mod privsep;
 pub mod reply;
+pub mod reply_files;
 pub mod request;
 pub mod request_files;
 pub mod rpc;

@@ -1,4 +1,4 @@
-//! What a service answers: results, errors and notifications, as one line each.
+//! What a service answers: results, errors and notifications, as one line each. `docs/protocol.md` tells it with examples.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::fault::Fault;
 use super::rpc::Id;
 use super::text::encode;
+use crate::verdict::Verdict;
 
 /// The version of the protocol. Members are added under the same number.
 pub const PROTOCOL: u32 = 1;
@@ -29,6 +30,10 @@ pub struct Pong {
     pub default: Option<String>,
 }
 
+/// It is done, and there is nothing to say about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Done {}
+
 /// Answer of `run`, once the command is about to run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Running {
@@ -50,7 +55,21 @@ pub struct Running {
     pub wall_ms: Option<u64>,
 }
 
-/// One run of `ps`.
+/// Answer of `run.stdin`, once the command's pipe or terminal has taken it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Written {
+    /// How many bytes.
+    pub written: usize,
+}
+
+/// Answer of `ps`: runs that are not over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Runs {
+    /// Own ones, or those of all callers for an admin.
+    pub runs: Vec<Listed>,
+}
+
+/// One run: of `ps`, and the answer of `run.attach`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Listed {
     /// Its id.
@@ -71,6 +90,22 @@ pub struct Listed {
     pub state: String,
 }
 
+/// Answer of `jail.list`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Jails {
+    /// Own ones, or those of all callers for an admin.
+    pub jails: Vec<Jail>,
+}
+
+/// Answer of `session.end`, once it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionEnded {
+    /// Jails that were closed.
+    pub jails: usize,
+    /// Runs that were told to end, those in these jails included.
+    pub runs: usize,
+}
+
 /// A jail that is open: the answer of `jail.open`, and one of `jail.list`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Jail {
@@ -80,6 +115,8 @@ pub struct Jail {
     pub uid: u32,
     /// For which agent.
     pub agent: Option<String>,
+    /// The session it is part of, as its owner called it.
+    pub session: Option<String>,
     /// Its profile.
     pub profile: String,
     /// Its tier.
@@ -129,14 +166,28 @@ struct Notification<'a, T> {
     params: &'a T,
 }
 
-#[derive(Serialize)]
-struct Output<'a> {
+/// `run.output`: what a command has written. Either `data` or `base64` is there.
+#[derive(Serialize, JsonSchema)]
+pub struct Output<'a> {
     run: &'a str,
     stream: Stream,
+    /// Where the bytes are text.
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<&'a str>,
+    /// Where they are not, a character that was cut in two included.
     #[serde(skip_serializing_if = "Option::is_none")]
     base64: Option<String>,
+}
+
+/// `run.ended`: the last of a run.
+#[derive(Serialize, JsonSchema)]
+pub struct Ended<'a> {
+    /// Which run.
+    pub run: &'a str,
+    /// How it was.
+    pub verdict: &'a Verdict,
+    /// Bytes of output that were not kept for those who attach.
+    pub lost: u64,
 }
 
 /// The line of a result.

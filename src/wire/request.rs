@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::rpc::Id;
 use super::text::Text;
 
 /// No parameters.
@@ -26,7 +27,7 @@ pub struct Run {
     /// The agent that it is for: names a profile and a workspace in the service's configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
-    /// What the client calls the session it is part of; only recorded.
+    /// What the client calls the session it is part of: recorded, and `session.end` ends it. The jail's if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
     /// The jail to run in; a new one that ends with the run if not given.
@@ -78,6 +79,9 @@ pub struct JailOpen {
     /// The agent that it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
+    /// What the client calls the session it is part of: recorded with runs in it, and `session.end` closes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
     /// The directory on the host that commands work in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workspace: Option<Text>,
@@ -101,6 +105,22 @@ pub struct JailOpen {
 pub struct JailClose {
     /// Which jail.
     pub jail: String,
+}
+
+/// `session.end`: close the caller's jails of that session, and end their runs of it, with or without a jail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SessionEnd {
+    /// Which session.
+    pub session: String,
+}
+
+/// `run.cancel`: give up a `run` of this connection that was not answered yet. It is then answered with an error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunCancel {
+    /// The `id` of that request.
+    pub request: Id,
 }
 
 /// A terminal.

@@ -1,15 +1,18 @@
 //! JSON-RPC 2.0, the strict part of it: one request a line, each with an id, parameters by name, no batches.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::fault::{Fault, number};
 use super::frame::{MOST_DEPTH, is_shallow};
+use super::reply::{Done, Jail, Jails, Listed, Pong, Running, Runs, SessionEnded, Written};
+use super::reply_files::{Content, Directory, Stat};
 use super::request::*;
 use super::request_files::*;
 
 /// What a client calls its request.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Id {
     /// A number.
@@ -38,7 +41,7 @@ struct Asking {
 }
 
 macro_rules! methods {
-    ($($name:literal => $variant:ident($parameters:ty),)+) => {
+    ($($name:literal => $variant:ident($parameters:ty) -> $result:ty,)+) => {
         /// A request that was understood.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Request {
@@ -55,35 +58,35 @@ macro_rules! methods {
             }
         }
 
-        /// The JSON Schema of each method's parameters, by method.
-        pub fn schema() -> serde_json::Value {
-            let mut all = serde_json::Map::new();
-            $(all.insert($name.to_owned(), schemars::schema_for!($parameters).to_value());)+
-            serde_json::Value::Object(all)
+        /// Each method with the schemas of its parameters and of its result, by the same types that are read and written.
+        pub fn schemas(generator: &mut SchemaGenerator) -> Vec<(&'static str, Schema, Schema)> {
+            vec![$(($name, generator.subschema_for::<$parameters>(), generator.subschema_for::<$result>()),)+]
         }
     };
 }
 
 methods! {
-    "ping" => Ping(Nothing),
-    "run" => Run(Run),
-    "run.stdin" => RunStdin(RunStdin),
-    "run.signal" => RunSignal(RunSignal),
-    "run.resize" => RunResize(RunResize),
-    "run.attach" => RunAttach(RunAttach),
-    "jail.open" => JailOpen(JailOpen),
-    "jail.close" => JailClose(JailClose),
-    "jail.list" => JailList(Nothing),
-    "fs.stat" => FsStat(FsStat),
-    "fs.read" => FsRead(FsRead),
-    "fs.write" => FsWrite(FsWrite),
-    "fs.create" => FsCreate(FsWrite),
-    "fs.mkdir" => FsMkdir(FsMkdir),
-    "fs.remove" => FsRemove(FsRemove),
-    "fs.rename" => FsRename(FsRename),
-    "fs.list" => FsList(FsList),
-    "ps" => Ps(Nothing),
-    "reload" => Reload(Nothing),
+    "ping" => Ping(Nothing) -> Pong,
+    "run" => Run(Run) -> Running,
+    "run.stdin" => RunStdin(RunStdin) -> Written,
+    "run.signal" => RunSignal(RunSignal) -> Done,
+    "run.resize" => RunResize(RunResize) -> Done,
+    "run.attach" => RunAttach(RunAttach) -> Listed,
+    "run.cancel" => RunCancel(RunCancel) -> Done,
+    "jail.open" => JailOpen(JailOpen) -> Jail,
+    "jail.close" => JailClose(JailClose) -> Done,
+    "jail.list" => JailList(Nothing) -> Jails,
+    "session.end" => SessionEnd(SessionEnd) -> SessionEnded,
+    "fs.stat" => FsStat(FsStat) -> Stat,
+    "fs.read" => FsRead(FsRead) -> Content,
+    "fs.write" => FsWrite(FsWrite) -> Done,
+    "fs.create" => FsCreate(FsWrite) -> Done,
+    "fs.mkdir" => FsMkdir(FsMkdir) -> Done,
+    "fs.remove" => FsRemove(FsRemove) -> Done,
+    "fs.rename" => FsRename(FsRename) -> Done,
+    "fs.list" => FsList(FsList) -> Directory,
+    "ps" => Ps(Nothing) -> Runs,
+    "reload" => Reload(Nothing) -> Done,
 }
 
 /// A line that is no request of ours, and by which id it can be answered; none is `null`.

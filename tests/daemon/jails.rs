@@ -131,6 +131,36 @@ fn await_no_jails(client: &mut Client) {
 }
 
 #[test]
+fn the_end_of_a_session_closes_its_jails_ends_its_runs_and_nothing_else() {
+    let service = Service::start("");
+    let mut client = service.client();
+    let named =
+        |session: &str| json!({ "profile": "untrusted", "workspace": service.place.workspace, "session": session });
+    let jail = client.call("jail.open", named("one"))["jail"].as_str().expect("an id").to_owned();
+    let other = client.call("jail.open", named("two"))["jail"].as_str().expect("an id").to_owned();
+    let start = |client: &mut Client, mut params: Value| {
+        params["argv"] = json!(["sleep", "1000"]);
+        client.call("run", params)["run"].as_str().expect("an id").to_owned()
+    };
+    let inside = start(&mut client, json!({ "jail": jail }));
+    let beside = start(&mut client, named("one"));
+    let borrowed = start(&mut client, json!({ "jail": other, "session": "one" }));
+    let goes_on = start(&mut client, json!({ "jail": other }));
+    let ended = client.call("session.end", json!({ "session": "one" }));
+    assert_eq!(ended, json!({ "jails": 1, "runs": 3 }));
+    for run in [&inside, &beside, &borrowed] {
+        let verdict = client.verdict(run);
+        assert_eq!((verdict["outcome"].as_str(), verdict["session"].as_str()), (Some("killed"), Some("one")));
+    }
+    assert_eq!(client.refused("run", json!({ "jail": jail, "argv": ["true"] })), "refused.unknown_jail");
+    let listed = client.call("jail.list", json!({}))["jails"].clone();
+    assert_eq!((listed[0]["jail"].as_str(), listed[0]["runs"].as_i64()), (Some(other.as_str()), Some(1)));
+    client.call("run.signal", json!({ "run": goes_on, "signal": "TERM" }));
+    assert_eq!(client.verdict(&goes_on)["session"], "two");
+    assert_eq!(client.call("session.end", json!({ "session": "one" })), json!({ "jails": 0, "runs": 0 }));
+}
+
+#[test]
 fn a_jail_of_somebody_else_cannot_be_entered_listed_or_closed_and_a_guest_has_none() {
     if !as_root("jails of others") {
         return;
@@ -143,7 +173,7 @@ fn a_jail_of_somebody_else_cannot_be_entered_listed_or_closed_and_a_guest_has_no
     ));
     let other = somebody_else();
     let mut owner = service.client_as(ordinary);
-    let asked = json!({ "workspace": workspace_of(ordinary, "jails.owner") });
+    let asked = json!({ "workspace": workspace_of(ordinary, "jails.owner"), "session": "theirs" });
     let jail = owner.call("jail.open", asked)["jail"].as_str().expect("an id").to_owned();
     let mut guest = service.client_as(&other);
     let own = json!({ "workspace": workspace_of(&other, "jails.guest") });
@@ -151,6 +181,7 @@ fn a_jail_of_somebody_else_cannot_be_entered_listed_or_closed_and_a_guest_has_no
     assert_eq!(guest.refused("run", json!({ "jail": jail, "argv": ["true"] })), "refused.unknown_jail");
     assert_eq!(guest.refused("jail.close", json!({ "jail": jail })), "refused.unknown_jail");
     assert_eq!(guest.call("jail.list", json!({}))["jails"], json!([]));
+    assert_eq!(guest.call("session.end", json!({ "session": "theirs" })), json!({ "jails": 0, "runs": 0 }));
     // What a guest may: one run after the other.
     let run = json!({ "argv": ["true"], "workspace": own["workspace"] });
     assert_eq!(guest.run(run).1["exit_code"], 0);
@@ -213,5 +244,10 @@ fn the_command_line_opens_uses_and_closes_jails() {
     assert_eq!(clawjail(&["jail", "close", "--socket", socket, &jail]).status.code(), Some(0));
     let gone = clawjail(&["jail", "close", "--socket", socket, &jail]);
     assert_eq!(gone.status.code(), Some(126));
+    let opened = clawjail(&["jail", "open", "-p", "untrusted", "--session", "evening", "--socket", socket]);
+    let jail = text(&opened);
+    assert_eq!(clawjail(&["jail", "close", "--session", "evening", "--socket", socket]).status.code(), Some(0));
+    let gone = clawjail(&["jail", "close", "--socket", socket, &jail]);
+    assert_eq!((opened.status.code(), gone.status.code()), (Some(0), Some(126)));
     assert_eq!(clawjail(&["reload", "--socket", socket]).status.code(), Some(0));
 }

@@ -217,3 +217,18 @@ fn a_service_that_is_told_to_stop_ends_its_runs_and_leaves_nothing() {
     }
     std::io::stdout().flush().expect("tests have an output");
 }
+
+#[test]
+fn a_run_that_still_waits_can_be_given_up() {
+    let service = Service::start("[limits]\nruns_per_caller = 1\n");
+    let mut client = service.client();
+    let first = client.call("run", params(&service, &["sleep", "1000"]))["run"].as_str().expect("an id").to_owned();
+    let waits = client.ask("run", params(&service, &["true"]));
+    assert_eq!(service.client().refused("run.cancel", json!({ "request": waits })), "refused.unknown_request");
+    client.call("run.cancel", json!({ "request": waits }));
+    let given_up = client.answer(waits);
+    assert_eq!(given_up["error"]["data"]["code"], "refused.given_up", "{given_up}");
+    assert_eq!(client.refused("run.cancel", json!({ "request": waits })), "refused.unknown_request");
+    client.call("run.signal", json!({ "run": first, "signal": "KILL" }));
+    assert_eq!(client.verdict(&first)["outcome"], "killed");
+}

@@ -1,0 +1,80 @@
+//! What a service answers about files.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::files::{Entry, Facts};
+use super::text::{Text, encode};
+
+/// Answer of `fs.stat`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Stat {
+    /// `file`, `directory`, `link` or `other`.
+    pub kind: String,
+    /// Bytes.
+    pub size: u64,
+    /// Permission bits, such as 420 for 0644.
+    pub mode: u32,
+    /// When its content last changed, milliseconds since 1970.
+    pub modified_ms: i64,
+    /// Where a link leads, as written in it.
+    pub target: Option<Text>,
+}
+
+/// Answer of `fs.read`. Either `data` or `base64` is there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Content {
+    /// Where the bytes are text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    /// Where they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base64: Option<String>,
+    /// Bytes of the whole file.
+    pub size: u64,
+    /// Whether there are none behind these.
+    pub end: bool,
+}
+
+/// Answer of `fs.list`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Directory {
+    /// Sorted by name.
+    pub entries: Vec<Listed>,
+    /// Whether there are more behind the last.
+    pub more: bool,
+}
+
+/// One entry of a directory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ListedFile")]
+pub struct Listed {
+    /// Its name.
+    pub name: Text,
+    /// `file`, `directory`, `link` or `other`.
+    pub kind: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl From<Facts> for Stat {
+    fn from(Facts { kind, size, mode, modified_ms, target }: Facts) -> Stat {
+        Stat { kind, size, mode, modified_ms, target: target.map(Text) }
+    }
+}
+
+impl From<Entry> for Listed {
+    fn from(Entry { name, kind, size }: Entry) -> Listed {
+        Listed { name: Text(name), kind, size }
+    }
+}
+
+impl Content {
+    /// `bytes` of a file of `size`; `end`: there are none behind them.
+    pub fn new(bytes: Vec<u8>, size: u64, end: bool) -> Content {
+        match String::from_utf8(bytes) {
+            Ok(text) => Content { data: Some(text), base64: None, size, end },
+            Err(error) => Content { data: None, base64: Some(encode(error.as_bytes())), size, end },
+        }
+    }
+}
