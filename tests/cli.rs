@@ -133,7 +133,10 @@ fn the_doctor_says_first_whether_untrusted_is_kept_and_exits_by_it() {
 #[test]
 fn schemas_completions_and_man_pages_are_printed() {
     let here = workspace();
-    let asked: [(&[&str], &str); 6] = [
+    let asked: [(&[&str], &str); 9] = [
+        (&["schema", "requests"], "\"fs.write\""),
+        (&["schema", "replies"], "\"fs.read.result\""),
+        (&["schema", "configuration"], "\"ConfigFile\""),
         (&["profile", "schema"], "\"ProfileFile\""),
         (&["profile", "schema", "verdict"], "\"Verdict\""),
         (&["verdict", "schema"], "\"Verdict\""),

@@ -19,6 +19,7 @@ pub mod ps;
 pub mod reload;
 pub mod report;
 pub mod run;
+pub mod schema;
 pub mod serve;
 pub mod shell;
 pub mod through;
@@ -65,6 +66,8 @@ pub enum Command {
     Log(log::Log),
     /// Look after the ledger: the record of all runs, which cannot be changed unnoticed.
     Ledger(ledger::Ledger),
+    /// Print a JSON Schema: of requests, replies, verdicts, profiles or the service's configuration.
+    Schema(schema::Schema),
     /// Print shell completions.
     Completions(shell::Completions),
     /// Print the man page.
@@ -99,6 +102,7 @@ fn dispatch(cli: Cli, launcher: Option<std::io::Result<Launcher>>) -> ExitCode {
         Command::Verdict(verdict) => verdict::run(&verdict),
         Command::Log(log) => log::run(&log),
         Command::Ledger(ledger) => ledger::run(&ledger),
+        Command::Schema(schema) => schema::run(&schema),
         Command::Completions(completions) => shell::completions(&completions),
         Command::Man(man) => shell::man(&man),
     }

@@ -11,4 +11,5 @@ pub mod reply_files;
 pub mod request;
 pub mod request_files;
 pub mod rpc;
+pub mod schema;
 pub mod text;

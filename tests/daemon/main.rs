@@ -14,12 +14,14 @@
 #[expect(dead_code, reason = "other tests use the rest of it")]
 mod support;
 
+mod schema;
 mod service;
 
 mod callers;
 mod files;
 mod hostile;
 mod jails;
+mod protocol;
 mod ready;
 mod runs;
 mod takeover;
