@@ -18,6 +18,7 @@ mod schema;
 mod service;
 
 mod callers;
+mod clients;
 mod files;
 mod hostile;
 mod jails;
@@ -25,6 +26,16 @@ mod protocol;
 mod ready;
 mod runs;
 mod takeover;
+
+/// Whether `program` is installed; says so past the harness if not.
+fn installed(program: &str) -> bool {
+    use std::io::Write;
+    let there = std::process::Command::new(program).arg("--version").output().is_ok();
+    if !there {
+        let _ = writeln!(std::io::stderr(), "SKIPPED {program} is not installed");
+    }
+    there
+}
 
 /// Whether the tests can be several users; says so past the harness if not.
 fn as_root(what: &str) -> bool {
