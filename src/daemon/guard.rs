@@ -15,10 +15,11 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::{Pid, getpid};
+use nix::unistd::{Pid, getpid, pipe2};
 
 use super::config::{self, Config, ConfigError, Known};
 use super::launcher::{self, Launcher};
@@ -69,6 +70,15 @@ struct Guard {
 struct Pair {
     launcher: Pid,
     supervisor: Pid,
+    // A byte comes each time the supervisor has become ready. Its end is kept, so that there is no end of file to wait for.
+    ready: (OwnedFd, OwnedFd),
+}
+
+/// What the guard waits for.
+enum Event {
+    Signal(Signal),
+    Ready,
+    Nothing,
 }
 
 /// How a pair came to its end.
@@ -145,9 +155,10 @@ impl Guard {
             Fork::Parent(pid) => pid,
         };
         drop(to_supervisor);
+        let (ready, say_ready) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(&failed)?;
         match process::fork_into(0, None) {
-            Ok(Fork::Child) => supervisor::serve(to_launcher, self.config.clone(), self.own, &self.notify, guard),
-            Ok(Fork::Parent(supervisor)) => Ok(Pair { launcher, supervisor }),
+            Ok(Fork::Child) => supervisor::serve(to_launcher, self.config.clone(), self.own, say_ready.into(), guard),
+            Ok(Fork::Parent(supervisor)) => Ok(Pair { launcher, supervisor, ready: (ready, say_ready) }),
             // Its channel is gone with us, and so the launcher ends.
             Err(errno) => Err(failed(errno)),
         }
@@ -175,16 +186,20 @@ impl Guard {
     /// Passes on what it is told until one of the pair is gone or it is to stop.
     fn watch(&self, pair: &Pair) -> Result<Outcome, Failed> {
         loop {
-            match self.next_signal(None)? {
-                Some(Signal::SIGHUP) => drop(kill(pair.supervisor, Signal::SIGHUP)),
-                Some(Signal::SIGCHLD) if self.one_is_gone(pair) => return Ok(Outcome::Died),
-                Some(Signal::SIGCHLD) => {}
-                Some(_) => {
+            match self.next(None, Some(pair))? {
+                // The manager hears it from us, whom it knows; the supervisor could tell it anything.
+                Event::Ready => self.notify.tell("READY=1"),
+                Event::Signal(Signal::SIGHUP) => {
+                    self.notify.tell("RELOADING=1");
+                    let _ = kill(pair.supervisor, Signal::SIGHUP);
+                }
+                Event::Signal(Signal::SIGCHLD) if self.one_is_gone(pair) => return Ok(Outcome::Died),
+                Event::Signal(Signal::SIGCHLD) | Event::Nothing => {}
+                Event::Signal(_) => {
                     self.notify.tell("STOPPING=1");
                     self.stop(pair)?;
                     return Ok(Outcome::Asked);
                 }
-                None => {}
             }
         }
     }
@@ -202,8 +217,7 @@ impl Guard {
         let until = Instant::now() + PATIENCE;
         let _ = kill(pair.supervisor, Signal::SIGTERM);
         while let Some(left) = until.checked_duration_since(Instant::now()) {
-            let told = self.next_signal(Some(left))?;
-            if told == Some(Signal::SIGCHLD) && self.one_is_gone(pair) {
+            if matches!(self.next(Some(left), None)?, Event::Signal(Signal::SIGCHLD)) && self.one_is_gone(pair) {
                 break;
             }
         }
@@ -224,9 +238,8 @@ impl Guard {
     fn rest(&self, pause: Duration) -> Result<Outcome, Failed> {
         let until = Instant::now() + pause;
         while let Some(left) = until.checked_duration_since(Instant::now()) {
-            match self.next_signal(Some(left))? {
-                Some(Signal::SIGTERM | Signal::SIGINT) => return Ok(Outcome::Asked),
-                _ => continue,
+            if matches!(self.next(Some(left), None)?, Event::Signal(Signal::SIGTERM | Signal::SIGINT)) {
+                return Ok(Outcome::Asked);
             }
         }
         Ok(Outcome::Died)
@@ -241,18 +254,24 @@ impl Guard {
         }
     }
 
-    /// The next signal; none when `left` has passed.
-    fn next_signal(&self, left: Option<Duration>) -> Result<Option<Signal>, Failed> {
-        let failed = Failed::at("next_signal");
+    /// What comes next: a signal, or word from `pair`'s supervisor; nothing when `left` has passed.
+    fn next(&self, left: Option<Duration>, pair: Option<&Pair>) -> Result<Event, Failed> {
+        let failed = Failed::at("next_event");
         let timeout = left.map_or(PollTimeout::NONE, |left| {
             PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
         });
-        match poll(&mut [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)], timeout) {
+        let mut watched = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        watched.extend(pair.map(|pair| PollFd::new(pair.ready.0.as_fd(), PollFlags::POLLIN)));
+        match poll(&mut watched, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(failed(errno)),
         }
         let read = self.signals.read_signal().map_err(&failed)?;
         let number = read.and_then(|read| i32::try_from(read.ssi_signo).ok());
-        Ok(number.and_then(|number| Signal::try_from(number).ok()))
+        if let Some(signal) = number.and_then(|number| Signal::try_from(number).ok()) {
+            return Ok(Event::Signal(signal));
+        }
+        let told = pair.is_some_and(|pair| nix::unistd::read(&pair.ready.0, &mut [0; 16]).is_ok_and(|count| count > 0));
+        Ok(if told { Event::Ready } else { Event::Nothing })
     }
 }

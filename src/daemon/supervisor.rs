@@ -1,5 +1,6 @@
 //! The supervisor of a service: the process that reads what clients send, and may do nothing else.
 
+use std::io::{PipeWriter, Write};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,7 +14,6 @@ use tokio::task::LocalSet;
 use super::config::Config;
 use super::confinement;
 use super::link::Link;
-use super::notify::Notify;
 use super::privsep::Answer;
 use super::service::Service;
 use crate::confine::{Failed, Ids};
@@ -24,8 +24,8 @@ use crate::sys::process;
 const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Serves until the launcher is gone or the guard says to stop. Runs in a fork of the guard, made before any thread.
-pub fn serve(launcher: Channel, config: Config, own: Ids, notify: &Notify, guard: Pid) -> ! {
-    let code = match begin(launcher, config, own, notify, guard) {
+pub fn serve(launcher: Channel, config: Config, own: Ids, ready: PipeWriter, guard: Pid) -> ! {
+    let code = match begin(launcher, config, own, ready, guard) {
         Ok(()) => 0,
         Err(failed) => {
             let what = failed.what.as_deref().unwrap_or("nothing in particular");
@@ -36,7 +36,7 @@ pub fn serve(launcher: Channel, config: Config, own: Ids, notify: &Notify, guard
     process::leave(code)
 }
 
-fn begin(launcher: Channel, config: Config, own: Ids, notify: &Notify, guard: Pid) -> Result<(), Failed> {
+fn begin(launcher: Channel, config: Config, own: Ids, ready: PipeWriter, guard: Pid) -> Result<(), Failed> {
     let failed = Failed::at("supervisor");
     process::set_name(c"clawjail-super").map_err(&failed)?;
     SigSet::empty().thread_set_mask().map_err(&failed)?;
@@ -52,7 +52,7 @@ fn begin(launcher: Channel, config: Config, own: Ids, notify: &Notify, guard: Pi
     launcher.never_wait().map_err(&failed)?;
     let io = |error: std::io::Error| failed(crate::confine::identity::errno_of(&error));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(io)?;
-    let served = LocalSet::new().block_on(&runtime, work(launcher, config, own, null, notify));
+    let served = LocalSet::new().block_on(&runtime, work(launcher, config, own, null, ready));
     runtime.shutdown_background();
     served.map_err(io)
 }
@@ -64,11 +64,12 @@ fn raise_descriptors() {
     }
 }
 
-async fn work(launcher: Channel, config: Config, own: Ids, null: OwnedFd, notify: &Notify) -> std::io::Result<()> {
+async fn work(launcher: Channel, config: Config, own: Ids, null: OwnedFd, ready: PipeWriter) -> std::io::Result<()> {
     let service = Rc::new(Service::new(Link::new(launcher)?, config, own, null));
     let mut reload = signal(SignalKind::hangup())?;
     let mut stop = signal(SignalKind::terminate())?;
-    notify.tell(&format!("READY=1\nMAINPID={}", std::os::unix::process::parent_id()));
+    let ready = Rc::new(ready);
+    say_ready(&ready);
     loop {
         tokio::select! {
             heard = service.link.hear() => match heard? {
@@ -77,10 +78,13 @@ async fn work(launcher: Channel, config: Config, own: Ids, null: OwnedFd, notify
                 None => return Ok(()),
             },
             _ = reload.recv() => {
-                notify.tell("RELOADING=1");
-                let service = service.clone();
-                tokio::task::spawn_local(async move { drop(service.reload().await) });
-                notify.tell("READY=1");
+                let (service, ready) = (service.clone(), ready.clone());
+                tokio::task::spawn_local(async move {
+                    if let Err(fault) = service.reload().await {
+                        eprintln!("clawjail: refused: {}", fault.message);
+                    }
+                    say_ready(&ready);
+                });
             }
             _ = next(&mut stop) => {
                 let ended = service.end_all_runs();
@@ -89,6 +93,12 @@ async fn work(launcher: Channel, config: Config, own: Ids, null: OwnedFd, notify
             }
         }
     }
+}
+
+/// Tells the guard that requests are served by what counts now.
+fn say_ready(mut guard: &PipeWriter) {
+    // One that is full has not been read yet, and says the same.
+    let _ = guard.write_all(b"r");
 }
 
 async fn next(signals: &mut Signals) {

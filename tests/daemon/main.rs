@@ -25,6 +25,7 @@ mod jails;
 mod protocol;
 mod ready;
 mod runs;
+mod systemd;
 mod takeover;
 
 /// Whether `program` is installed; says so past the harness if not.

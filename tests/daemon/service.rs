@@ -44,6 +44,11 @@ pub fn somebody_else() -> Account {
 impl Service {
     /// Starts one with `config` behind what every test needs.
     pub fn start(config: &str) -> Service {
+        Service::start_by(config, |_, command| command)
+    }
+
+    /// The same, by another command that `change` makes of ours and of the path of the socket.
+    pub fn start_by(config: &str, change: impl FnOnce(&Path, Command) -> Command) -> Service {
         let root = nix::unistd::geteuid().is_root();
         let place = Place::new(if root { Tier::Root } else { Tier::User });
         let directory = place.outside.join("config");
@@ -54,17 +59,19 @@ impl Service {
         let user = if root { "user = \"daemon\"\n" } else { "" };
         fs::write(&path, format!("{user}socket = \"{}\"\n{config}", socket.display())).expect("own directory");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("own file");
-        let guard = Service::spawn(&directory, &place.outside.join("log"));
+        let guard = Service::spawn(&directory, &place.outside.join("log"), |command| change(&socket, command));
         let mut service = Service { directory, socket, guard, place };
         service.await_socket();
         service
     }
 
-    fn spawn(directory: &Path, log: &Path) -> Child {
+    fn spawn(directory: &Path, log: &Path, change: impl FnOnce(Command) -> Command) -> Child {
         let log = fs::File::create(log).expect("own directory");
         let mut command = Command::new(clawjail());
         command.arg("serve").arg("--config").arg(directory.join("clawjail.toml"));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.stdin(Stdio::null());
+        let mut command = change(command);
+        command.stdout(Stdio::null()).stderr(log);
         command.spawn().expect("the binary can be executed")
     }
 

@@ -1,0 +1,97 @@
+//! What systemd is told, what it gives, and whether it takes our units.
+
+use std::io::IoSliceMut;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::path::Path;
+use std::process::Command;
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::unistd::Pid;
+use serde_json::json;
+
+use crate::service::{PATIENCE, Service};
+use crate::support::place::{Place, clawjail};
+use crate::support::tier::Tier;
+
+/// The next notification, and the process that the kernel says it comes from.
+fn told(manager: &UnixDatagram) -> (String, Pid) {
+    let mut buffer = [0; 256];
+    let mut room = nix::cmsg_space!(nix::sys::socket::UnixCredentials);
+    let mut slices = [IoSliceMut::new(&mut buffer)];
+    let received = recvmsg::<()>(manager.as_raw_fd(), &mut slices, Some(&mut room), MsgFlags::empty());
+    let received = received.expect("a notification");
+    let sender = received.cmsgs().expect("they fit").find_map(|message| match message {
+        ControlMessageOwned::ScmCredentials(sender) => Some(Pid::from_raw(sender.pid())),
+        _ => None,
+    });
+    let length = received.bytes;
+    (String::from_utf8_lossy(&buffer[..length]).into_owned(), sender.expect("the kernel says who"))
+}
+
+#[test]
+fn the_manager_is_told_by_the_first_process_when_the_service_is_ready_reloads_and_stops() {
+    let mut manager = None;
+    let mut service = Service::start_by("", |socket, mut command| {
+        let path = socket.with_file_name("notify");
+        let listening = UnixDatagram::bind(&path).expect("own directory");
+        listening.set_read_timeout(Some(PATIENCE)).expect("a socket has timeouts");
+        setsockopt(&listening, sockopt::PassCred, &true).expect("a socket tells who sends");
+        command.env("NOTIFY_SOCKET", &path);
+        manager = Some(listening);
+        command
+    });
+    let manager = manager.expect("it was made");
+    let guard = Pid::from_raw(service.guard.id() as i32);
+    // Only what the first process says counts for `NotifyAccess=main`, which is what `Type=notify` means.
+    let word = |state: &str| (state.to_owned(), guard);
+    assert_eq!(told(&manager), word("READY=1"));
+    service.client().call("ping", json!({}));
+    kill(guard, Signal::SIGHUP).expect("our own child");
+    assert_eq!((told(&manager), told(&manager)), (word("RELOADING=1"), word("READY=1")));
+    service.reconfigure("nonsense = 1\n");
+    kill(guard, Signal::SIGHUP).expect("our own child");
+    assert_eq!((told(&manager), told(&manager)), (word("RELOADING=1"), word("READY=1")));
+    assert!(service.log().contains("clawjail.toml:") && service.log().contains("`nonsense`"), "{}", service.log());
+    kill(service.process("clawjail-super"), Signal::SIGKILL).expect("our own service");
+    assert_eq!(told(&manager), word("READY=1"));
+    assert_eq!(service.stop(), Some(0));
+    assert_eq!(told(&manager), word("STOPPING=1"));
+}
+
+#[test]
+fn a_listening_socket_that_was_given_is_used_and_left_where_it_is() {
+    let mut given = None;
+    let mut service = Service::start_by("", |socket, command| {
+        let listener = UnixListener::bind(socket).expect("own directory");
+        std::fs::set_permissions(socket, std::os::unix::fs::PermissionsExt::from_mode(0o666)).expect("own file");
+        // As systemd does: descriptor 3, and the variables name the very process.
+        let script = "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\" 3<&0 </dev/null";
+        let mut activated = Command::new("sh");
+        activated.args(["-c", script, "sh"]).arg(command.get_program()).args(command.get_args());
+        activated.stdin(OwnedFd::from(listener.try_clone().expect("descriptors are left")));
+        given = Some(listener);
+        activated
+    });
+    let inode = |path: &Path| std::fs::metadata(path).expect("it is there").ino();
+    let before = inode(&service.socket);
+    let asked = json!({ "argv": ["echo", "activated"], "profile": "untrusted", "workspace": service.place.workspace });
+    assert_eq!(service.client().run(asked).0, "activated\n");
+    assert_eq!(service.stop(), Some(0), "{}", service.log());
+    // Whoever comes now waits for the next start.
+    assert_eq!(inode(&service.socket), before);
+    assert!(UnixStream::connect(&service.socket).is_ok());
+}
+
+#[test]
+fn a_descriptor_that_is_no_listening_socket_is_refused() {
+    let place = Place::new(Tier::User);
+    let mut command = place.command("sh");
+    command.args(["-c", "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\" 3</dev/null", "sh"]).arg(clawjail()).arg("serve");
+    let ended = command.env("XDG_RUNTIME_DIR", &place.outside).output().expect("the binary can be executed");
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(125), "{errors}");
+    assert!(errors.contains("the descriptor that was given is no listening stream socket"), "{errors}");
+}
