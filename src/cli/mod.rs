@@ -21,6 +21,7 @@ pub mod report;
 pub mod run;
 pub mod schema;
 pub mod serve;
+pub mod setup;
 pub mod shell;
 pub mod through;
 pub mod verdict;
@@ -46,6 +47,8 @@ pub enum Command {
     Run(run::Run),
     /// Serve callers on a socket, until told to stop.
     Serve(serve::Serve),
+    /// Set up the service: a configuration, units, a user for it, and start it.
+    Setup(setup::Setup),
     /// Open a jail that stays between runs, list or close such jails.
     Jail(jail::Jail),
     /// List the runs of a service.
@@ -92,6 +95,7 @@ fn dispatch(cli: Cli, launcher: Option<std::io::Result<Launcher>>) -> ExitCode {
     match cli.command {
         Command::Run(run) => run::run(&run, launcher),
         Command::Serve(serve) => serve::run(&serve),
+        Command::Setup(setup) => setup::run(&setup),
         Command::Jail(jail) => jail::run(&jail),
         Command::Ps(ps) => ps::run(&ps),
         Command::Kill(kill) => kill::run(&kill),

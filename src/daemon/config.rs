@@ -29,7 +29,7 @@ pub const DEFAULT_PATH: &str = "/etc/clawjail/clawjail.toml";
 /// Where the socket of a service of root is.
 pub const DEFAULT_SOCKET: &str = "/run/clawjail/socket";
 /// Whom its supervisor becomes.
-const DEFAULT_USER: &str = "clawjail";
+pub const DEFAULT_USER: &str = "clawjail";
 
 /// All of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -307,7 +307,7 @@ fn whom(document: &Document, name: Option<&str>, own: Ids) -> Result<Option<(u32
         Some(_) => Err(document.flaw(spot, "the supervisor handles what clients send, and must not be root")),
         None => Err(document
             .flaw(spot, format!("there is no user `{wanted}` for the supervisor to become"))
-            .with_hint("make one with `useradd --system clawjail`, or name another as `user`")),
+            .with_hint("`clawjail setup` makes one; or name another as `user`")),
     }
 }
 

@@ -53,6 +53,28 @@ fn passwd() -> String {
     std::fs::read("/etc/passwd").map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
+/// One entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Login name.
+    pub name: String,
+    /// User id.
+    pub uid: u32,
+    /// Home directory, as written there.
+    pub home: PathBuf,
+}
+
+/// All users that this host knows by itself.
+pub fn users() -> Vec<User> {
+    let text = passwd();
+    let entry = |line: &str| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let (name, uid, home) = (fields.first()?, fields.get(2)?.parse().ok()?, fields.get(5)?);
+        Some(User { name: (*name).to_owned(), uid, home: PathBuf::from(home) })
+    };
+    text.lines().filter_map(entry).collect()
+}
+
 /// The ids of the user `name`.
 pub fn user(name: &str) -> Option<Ids> {
     let text = passwd();

@@ -25,6 +25,7 @@ mod jails;
 mod protocol;
 mod ready;
 mod runs;
+mod setup;
 mod systemd;
 mod takeover;
 

@@ -226,6 +226,12 @@ pub struct Client {
 }
 
 impl Client {
+    /// One with somebody's credentials, if anybody listens there.
+    pub fn try_new(socket: &Path, account: &Account) -> Option<Client> {
+        UnixStream::connect(socket).ok()?;
+        Some(Client::new(connect_as(socket, account.uid, account.gid)))
+    }
+
     fn new(stream: UnixStream) -> Client {
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket has timeouts");
         let reader = BufReader::new(stream.try_clone().expect("descriptors are left"));

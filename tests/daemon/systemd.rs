@@ -12,6 +12,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, socko
 use nix::unistd::Pid;
 use serde_json::json;
 
+use crate::installed;
 use crate::service::{PATIENCE, Service};
 use crate::support::place::{Place, clawjail};
 use crate::support::tier::Tier;
@@ -94,4 +95,34 @@ fn a_descriptor_that_is_no_listening_socket_is_refused() {
     let errors = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(125), "{errors}");
     assert!(errors.contains("the descriptor that was given is no listening stream socket"), "{errors}");
+}
+
+#[test]
+fn systemd_takes_the_units_and_finds_them_no_more_exposed_than_they_have_to_be() {
+    if !installed("systemd-analyze") {
+        return;
+    }
+    let place = Place::new(Tier::User);
+    let analyze = |words: &[&str], units: &Path| {
+        let units = ["clawjail.service", "clawjail.socket"].map(|name| units.join(name));
+        let units = if words.contains(&"verify") { &units[..] } else { &units[..1] };
+        let mut command = Command::new("systemd-analyze");
+        let said = command.args(words).args(units).env("XDG_RUNTIME_DIR", &place.outside).output();
+        let said = said.expect("it is installed");
+        let text = format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+        (said.status.success(), text)
+    };
+    for (options, directory) in [(&[][..], "etc/systemd/system"), (&["--user"], ".config/systemd/user")] {
+        let mut command = place.command(clawjail());
+        command.args(["setup", "--prefix"]).arg(place.outside.join("image")).args(options).env("HOME", "/");
+        let done = command.output().expect("the binary can be executed");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let units = place.outside.join("image").join(directory);
+        let verify = [options, &["verify", "--man=no"]].concat();
+        assert_eq!(analyze(&verify, &units), (true, String::new()), "{options:?}");
+    }
+    let units = place.outside.join("image/etc/systemd/system");
+    // Of 100; a service without any protection has 96. The unit says what it cannot have, and why.
+    let (sound, said) = analyze(&["security", "--offline=true", "--threshold=82", "--no-pager"], &units);
+    assert!(sound, "{said}");
 }
