@@ -69,7 +69,7 @@ pub enum WhenFull {
 }
 
 /// What a ledger is opened with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Its directory.
     pub path: PathBuf,

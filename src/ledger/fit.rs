@@ -21,6 +21,11 @@ const CUT: char = '\u{2026}';
 
 /// The sealed line of a verdict whose links are set, with its newline; cut until it fits.
 pub fn line_of(verdict: &mut Verdict) -> serde_json::Result<String> {
+    sealed(&shortened(verdict)?)
+}
+
+/// A verdict as text, cut until it fits into a line once it is sealed.
+pub fn shortened(verdict: &mut Verdict) -> serde_json::Result<String> {
     verdict.digest = None;
     let mut text = serde_json::to_string(verdict)?;
     for (texts, lists) in TEXTS.into_iter().zip(LISTS) {
@@ -30,7 +35,7 @@ pub fn line_of(verdict: &mut Verdict) -> serde_json::Result<String> {
         cut(verdict, texts, lists);
         text = serde_json::to_string(verdict)?;
     }
-    sealed(&text)
+    Ok(text)
 }
 
 /// Seals a text and ends it.

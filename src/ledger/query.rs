@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::error::LedgerError;
 use super::files::Directory;
-use super::walk;
+use super::walk::{self, Place};
 use crate::verdict::{Outcome, Verdict};
 
 /// What a verdict must be to be an answer; what is not given is not asked.
@@ -74,7 +74,8 @@ impl Filter {
         }
     }
 
-    fn asks_for(&self, verdict: &Verdict) -> bool {
+    /// Whether it is an answer.
+    pub fn asks_for(&self, verdict: &Verdict) -> bool {
         fn same<T: PartialEq>(asked: &Option<T>, is: Option<&T>) -> bool {
             asked.as_ref().is_none_or(|asked| Some(asked) == is)
         }
@@ -112,4 +113,49 @@ pub fn newest_first(
         }
     })?;
     Ok(unreadable)
+}
+
+/// Some of the answers, newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// As they stand in the ledger.
+    pub lines: Vec<String>,
+    /// From where to go on, if there may be more.
+    pub next: Option<Place>,
+    /// Lines among them that could not be read.
+    pub unreadable: u64,
+}
+
+/// How much a page may be, so that one question does not hold up others.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Most answers.
+    pub answers: usize,
+    /// Most bytes of them, but for the last.
+    pub bytes: usize,
+    /// Most bytes that are looked at.
+    pub looked_at: u64,
+}
+
+/// The answers before `place`, or the newest.
+pub fn page(directory: &Directory, filter: &Filter, place: Option<Place>, bounds: Bounds) -> Result<Page, LedgerError> {
+    let mut page = Page::default();
+    let (mut bytes, mut looked_at) = (0, 0);
+    walk::before(directory, place, filter.since, |at, line| {
+        looked_at += line.len() as u64;
+        match filter.see(line) {
+            Seen::Found(found) => {
+                bytes += found.line.len();
+                page.lines.push(found.line.to_owned());
+            }
+            Seen::Other => {}
+            Seen::Unreadable => page.unreadable += 1,
+        }
+        if page.lines.len() < bounds.answers && bytes < bounds.bytes && looked_at < bounds.looked_at {
+            return ControlFlow::Continue(());
+        }
+        page.next = Some(at);
+        ControlFlow::Break(())
+    })?;
+    Ok(page)
 }

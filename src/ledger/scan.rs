@@ -71,14 +71,26 @@ pub struct Backward {
     /// What was read and not given out: the line in question is at its end.
     held: Vec<u8>,
     over: bool,
+    /// Where the line begins that was given out last.
+    at: u64,
 }
 
 impl Backward {
     /// From the end of `file`.
     pub fn new(file: File) -> io::Result<Backward> {
         let end = end_of_lines(&file)?;
-        // Without the newline of the last line, as between any two turns of `line`.
-        Ok(Backward { file, start: end.saturating_sub(1), held: Vec::new(), over: end == 0 })
+        Ok(Backward::before(file, end))
+    }
+
+    /// From the line on that ends before `offset`, where a line begins.
+    pub fn before(file: File, offset: u64) -> Backward {
+        // Without the newline of that line, as between any two turns of `line`.
+        Backward { file, start: offset.saturating_sub(1), held: Vec::new(), over: offset == 0, at: offset }
+    }
+
+    /// Where the line begins that was given out last.
+    pub fn offset(&self) -> u64 {
+        self.at
     }
 
     /// The line before.
@@ -89,11 +101,12 @@ impl Backward {
         loop {
             if let Some(at) = self.held.iter().rposition(|byte| *byte == b'\n') {
                 let line = self.held.split_off(at + 1);
+                self.at = self.start + at as u64 + 1;
                 self.held.truncate(at);
                 return Ok(Some(line));
             }
             if self.start == 0 {
-                self.over = true;
+                (self.over, self.at) = (true, 0);
                 return Ok(Some(std::mem::take(&mut self.held)));
             }
             if self.held.len() >= LONGEST {

@@ -120,13 +120,18 @@ impl Ledger {
 
     /// Adds a verdict, and gives it its place in the chain. It goes to the sinks also where this fails.
     pub fn append(&mut self, verdict: &mut Verdict) -> Result<(), LedgerError> {
+        self.append_unsynced(verdict).and_then(|()| self.sync())
+    }
+
+    /// The same, but for what the policy says about the disk: that is for a [`Ledger::sync`] after several of these.
+    pub fn append_unsynced(&mut self, verdict: &mut Verdict) -> Result<(), LedgerError> {
         let added = self.settle().and_then(|()| self.add(verdict));
         if let Err(error) = &added {
             (verdict.seq, verdict.previous, verdict.digest) = (None, None, None);
             self.lose(crate::jail::chain(error));
         }
         self.sinks.tell(verdict);
-        added.and_then(|()| self.sync())
+        added
     }
 
     fn lose(&mut self, why: String) {
@@ -263,7 +268,8 @@ impl Ledger {
         Ok(())
     }
 
-    fn sync(&mut self) -> Result<(), LedgerError> {
+    /// Has what was added go to the disk for good, as far as the policy asks for it.
+    pub fn sync(&mut self) -> Result<(), LedgerError> {
         let Some(current) = &self.current else { return Ok(()) };
         self.syncer.written(&current.file).map_err(|error| {
             self.leave(Because::SyncFailed);
