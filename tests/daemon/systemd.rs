@@ -12,10 +12,10 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, socko
 use nix::unistd::Pid;
 use serde_json::json;
 
-use crate::installed;
 use crate::service::{PATIENCE, Service};
 use crate::support::place::{Place, clawjail};
 use crate::support::tier::Tier;
+use crate::{as_root, installed};
 
 /// The next notification, and the process that the kernel says it comes from.
 fn told(manager: &UnixDatagram) -> (String, Pid) {
@@ -95,6 +95,43 @@ fn a_descriptor_that_is_no_listening_socket_is_refused() {
     let errors = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(125), "{errors}");
     assert!(errors.contains("the descriptor that was given is no listening stream socket"), "{errors}");
+}
+
+#[test]
+fn the_capabilities_of_the_unit_are_enough_and_without_one_of_them_nothing_is_run() {
+    if !as_root("capabilities of the unit") {
+        return;
+    }
+    let unit = include_str!("../../dist/systemd/clawjail.service");
+    let lines = unit.lines().filter_map(|line| line.strip_prefix("CapabilityBoundingSet="));
+    let names: Vec<String> = lines
+        .flat_map(str::split_ascii_whitespace)
+        .map(|name| format!("+{}", name.trim_start_matches("CAP_").to_ascii_lowercase()))
+        .collect();
+    assert!(names.len() > 10 && names.len() < 16, "{names:?}");
+    for (left_out, works) in [("", true), ("+net_admin", false)] {
+        let kept = names.iter().filter(|name| *name != left_out).cloned().collect::<Vec<_>>().join(",");
+        let service = Service::start_by("", |_, command| {
+            let mut bounded = Command::new("setpriv");
+            bounded.args(["--no-new-privs", &format!("--bounding-set=-all,{kept}"), "--"]);
+            bounded.arg(command.get_program()).args(command.get_args());
+            bounded
+        });
+        let mut client = service.client();
+        let asked = json!({ "argv": ["id", "-u"], "profile": "untrusted", "workspace": service.place.workspace });
+        if works {
+            let (_, verdict) = client.run(asked);
+            let enforcement = (verdict["tier"].as_str(), verdict["enforcement"]["level"].as_str());
+            assert_eq!(
+                (verdict["exit_code"].as_i64(), enforcement),
+                (Some(0), (Some("root"), Some("full"))),
+                "{verdict}"
+            );
+        } else {
+            let code = client.refused("run", asked);
+            assert!(code.starts_with("failed."), "{code}");
+        }
+    }
 }
 
 #[test]
