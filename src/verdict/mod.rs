@@ -57,7 +57,7 @@ pub struct Verdict {
     pub resources: Resources,
     /// What it wrote.
     pub output: Output,
-    /// Whether texts and lists were cut, because the record was too long for a line of the ledger.
+    /// Whether texts and lists were cut, because they were too long for a record.
     #[serde(default)]
     pub shortened: bool,
     /// Number of the line in the ledger; null outside of one.

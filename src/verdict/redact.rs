@@ -23,6 +23,14 @@ pub const SHORTEST_KNOWN: usize = 6;
 /// No form of a secret is shorter, so shorter texts are not searched, and a run of `true` compiles no pattern.
 const SHORTEST_FORM: usize = 8;
 
+/// Bytes of a command that a record has. More would take the process that writes records seconds to search, while others wait;
+/// and a line of the ledger is not much longer.
+const LONGEST_COMMAND: usize = 32 << 10;
+/// Bytes of any other text of a record.
+const LONGEST_TEXT: usize = 4 << 10;
+/// What is searched beyond these, so that a secret on the edge is found whole.
+const BEYOND: usize = 16 << 10;
+
 const SECRETS: &str = include_str!("../../policies/secrets/patterns.toml");
 
 /// The part of the list that is about values.
@@ -38,23 +46,65 @@ struct Forms {
 }
 
 impl Verdict {
-    /// Replaces every secret in what the caller gave and what we said about it. `known`: values that are secret whatever
-    /// they look like.
+    /// Replaces every secret in what the caller gave and what we said about it, and cuts what is too long for a record.
+    /// `known`: values that are secret whatever they look like.
     pub fn redact(&mut self, known: &[Vec<u8>]) {
         let known: Vec<Cow<'_, str>> = known
             .iter()
             .filter(|value| value.len() >= SHORTEST_KNOWN)
             .map(|value| String::from_utf8_lossy(value))
             .collect();
+        let beyond = known.iter().map(|value| value.len()).fold(BEYOND, usize::max);
+        self.cut(beyond);
         redact_after_names(&mut self.argv);
+        let (argv, others) = self.texts();
+        for text in argv.iter_mut().chain(others) {
+            redact_text(text, &known);
+        }
+        self.cut(0);
+    }
+
+    /// The command, and every other text that somebody outside could have chosen.
+    fn texts(&mut self) -> (&mut Vec<String>, impl Iterator<Item = &mut String>) {
         let reason = self.reason.iter_mut().flat_map(|reason| [Some(&mut reason.message), reason.remedy.as_mut()]);
         let denials = self.denials.iter_mut().map(|denial| &mut denial.what);
         let asked = [self.cwd.as_mut(), self.agent.as_mut(), self.session.as_mut()];
-        let texts = self.argv.iter_mut().chain(denials).chain(reason.chain(asked).flatten());
-        for text in texts {
-            redact_text(text, &known);
-        }
+        (&mut self.argv, denials.chain(reason.chain(asked).flatten()))
     }
+
+    /// Cuts each text that is longer than allowed by more than `beyond`.
+    fn cut(&mut self, beyond: usize) {
+        let (argv, others) = self.texts();
+        let mut shortened = cut_command(argv, LONGEST_COMMAND.saturating_add(beyond));
+        for text in others {
+            shortened |= cut_text(text, LONGEST_TEXT.saturating_add(beyond));
+        }
+        self.shortened |= shortened;
+    }
+}
+
+/// Whether anything was cut: arguments count with what divides them.
+fn cut_command(arguments: &mut Vec<String>, most: usize) -> bool {
+    let mut left = most;
+    let mut shortened = false;
+    for (index, argument) in arguments.iter_mut().enumerate() {
+        if left == 0 {
+            arguments.truncate(index);
+            return true;
+        }
+        shortened |= cut_text(argument, left);
+        left = left.saturating_sub(argument.len() + 1);
+    }
+    shortened
+}
+
+fn cut_text(text: &mut String, most: usize) -> bool {
+    let longer = text.len() > most;
+    if longer {
+        text.truncate(text.floor_char_boundary(most));
+        text.push('\u{2026}');
+    }
+    longer
 }
 
 /// `--password hunter2`: the argument after a name that says so.

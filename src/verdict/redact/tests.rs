@@ -63,3 +63,22 @@ fn what_is_no_secret_stays() {
     let said = ["npm", "test", "--", "a=b", "--color", "never", "src/tokens.rs", "https://example.org/a?b=c"];
     assert_eq!(redacted(&said, &[]), said);
 }
+
+#[test]
+fn a_command_is_recorded_up_to_a_bound_and_no_part_of_a_secret_on_its_edge() {
+    let token = format!("ghp_{}", "a".repeat(36));
+    let known = "k".repeat(40_000);
+    for shift in [0, 10, 39, 41] {
+        let filler = "x ".repeat((LONGEST_COMMAND - shift) / 2);
+        let said = redacted(&["a", &format!("{filler}{token}"), "never seen"], &[]);
+        assert!(!said.concat().contains("ghp_") && said.concat().len() <= LONGEST_COMMAND + 4, "{shift}");
+        let said = redacted(&["a", &format!("{filler}{known}")], &[&known]);
+        assert!(!said.concat().contains("kk"), "{shift}");
+    }
+    let mut long = verdict(&["y"; 100_000]);
+    long.redact(&[]);
+    assert!(long.shortened && long.argv.len() <= LONGEST_COMMAND);
+    let mut short = verdict(&["y"; 1000]);
+    short.redact(&[]);
+    assert!(!short.shortened && short.argv.len() == 1000);
+}
