@@ -23,7 +23,7 @@ use nix::unistd::{Pid, getpid, pipe2};
 
 use super::config::{self, Config, ConfigError, Known};
 use super::launcher::{self, Launcher};
-use super::notify::Notify;
+use super::notify::{self, Notify};
 use super::{socket, supervisor};
 use crate::confine::{Failed, Ids};
 use crate::jail::channel::Channel;
@@ -90,6 +90,8 @@ enum Outcome {
 
 /// Serves until it is told to stop. `socket` wins over the configuration's.
 pub fn serve(path: &Path, named: bool, socket: Option<&Path>) -> Result<(), NoService> {
+    // What whoever started us left open is no business of ours, and less of the supervisor's.
+    process::close_from(notify::first_not_given()).map_err(Failed::at("close_inherited"))?;
     let own = accounts::own_ids();
     let (mut config, known) = config::read(path, named, own).map_err(NoService::Config)?;
     if let Some(socket) = socket {

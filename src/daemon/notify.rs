@@ -43,7 +43,15 @@ const FIRST_GIVEN: i32 = 3;
 
 /// The listening socket that systemd made for us, if it did.
 pub fn given_listener() -> Option<OwnedFd> {
+    is_given().then(|| process::adopt(FIRST_GIVEN))
+}
+
+/// The first descriptor that is neither one of the standard three nor given by systemd.
+pub fn first_not_given() -> u32 {
+    if is_given() { 4 } else { 3 }
+}
+
+fn is_given() -> bool {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
-    (number("LISTEN_PID") == Some(std::process::id()) && number("LISTEN_FDS") == Some(1))
-        .then(|| process::adopt(FIRST_GIVEN))
+    number("LISTEN_PID") == Some(std::process::id()) && number("LISTEN_FDS") == Some(1)
 }

@@ -1,7 +1,7 @@
 //! Runs by way of a service: as those that `clawjail run` makes by itself.
 
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -231,4 +231,28 @@ fn a_run_that_still_waits_can_be_given_up() {
     assert_eq!(client.refused("run.cancel", json!({ "request": waits })), "refused.unknown_request");
     client.call("run.signal", json!({ "run": first, "signal": "KILL" }));
     assert_eq!(client.verdict(&first)["outcome"], "killed");
+}
+
+#[test]
+fn nothing_that_whoever_starts_a_service_left_open_is_open_in_it() {
+    if !crate::as_root("descriptors of a service") {
+        return;
+    }
+    let secret = std::fs::File::open("/etc/shadow").expect("root may");
+    let (reader, _writer) = std::io::pipe().expect("descriptors are left");
+    for left_open in [secret.as_fd(), reader.as_fd()] {
+        nix::fcntl::fcntl(left_open, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()))
+            .expect("own descriptor");
+    }
+    let pipe = std::fs::read_link(format!("/proc/self/fd/{}", reader.as_raw_fd())).expect("own descriptor");
+    let service = Service::start("");
+    service.client().call("ping", json!({}));
+    for name in ["clawjail-super", "clawjail-launch"] {
+        let directory = format!("/proc/{}/fd", service.process(name));
+        let entries = std::fs::read_dir(directory).expect("root may look").flatten();
+        let open: Vec<_> = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok()).collect();
+        assert!(open.len() >= 5, "{open:?}");
+        let is_left_open = |path: &&std::path::PathBuf| path.ends_with("shadow") || **path == pipe;
+        assert_eq!(open.iter().find(is_left_open), None, "{name}");
+    }
 }
