@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rpc::Id;
-use super::text::Text;
+use super::text::{Text, each_once};
 
 /// No parameters.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -40,10 +40,10 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<Text>,
     /// Environment variables to set.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "each_once")]
     pub env: BTreeMap<String, Text>,
     /// The client's own environment, from which only what the profile or `pass` names is taken.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "each_once")]
     pub inherit: BTreeMap<String, Text>,
     /// Names to take from `inherit` beyond those of the profile.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

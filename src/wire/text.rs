@@ -1,6 +1,7 @@
 //! Bytes in JSON: text where they are text, base64 where they are not.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use base64::Engine;
@@ -80,6 +81,31 @@ impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
         deserializer.deserialize_any(Reader)
     }
+}
+
+/// Reads an object of texts. A name that comes twice is an error: whoever judges the first must not be given the second.
+pub fn each_once<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Text>, D::Error> {
+    struct EachOnce;
+
+    impl<'de> Visitor<'de> for EachOnce {
+        type Value = BTreeMap<String, Text>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut found = BTreeMap::new();
+            while let Some((name, text)) = map.next_entry::<String, Text>()? {
+                if found.contains_key(&name) {
+                    return Err(A::Error::custom(format_args!("duplicate name `{}`", name.escape_debug())));
+                }
+                found.insert(name, text);
+            }
+            Ok(found)
+        }
+    }
+    deserializer.deserialize_map(EachOnce)
 }
 
 impl JsonSchema for Text {
