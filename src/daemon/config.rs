@@ -147,6 +147,8 @@ pub struct Limits {
     pub connections_per_caller: usize,
     /// Bytes of a request.
     pub frame: usize,
+    /// Milliseconds that one request may take from its first byte to its last.
+    pub slowest_request_ms: u64,
     /// Bytes of output kept for `attach`.
     pub output_kept: usize,
     /// Milliseconds after which an idle jail is closed.
@@ -406,6 +408,7 @@ fn limits(typed: &LimitsTable, jails: &JailsTable) -> Limits {
         jails_per_caller: count(typed.jails_per_caller, 256),
         connections_per_caller: count(typed.connections_per_caller, 64),
         frame: bytes(typed.frame, frame::MOST_BYTES).min(frame::MOST_BYTES),
+        slowest_request_ms: span(typed.slowest_request, 30_000),
         output_kept: bytes(typed.output_kept, 256 << 10),
         idle_ms: span(jails.idle, 10 * 60_000),
         age_ms: span(jails.age, 24 * 3_600_000),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   reading --whole line--> asked: answered by a task of its own, at most so many at once
-//!      |  '--half a line for too long, too long a line, too many descriptors--> told, closed
+//!      |  '--half a line for too long, too long a line, too many descriptors, no memory left for them--> told, closed
 //!      '--end of file--> ending: what was asked goes on until the client hangs up --> closed
 //! ```
 
@@ -21,6 +21,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::budget::{Budget, Room};
 use super::config::{Peer, Standing};
 use super::methods;
 use super::outbox::{Closed, Outbox};
@@ -33,8 +34,6 @@ use crate::wire::frame::{Lines, TooLong};
 use crate::wire::reply;
 use crate::wire::rpc::{self, Id};
 
-/// How long a line may take from its first byte to its last.
-const SLOWEST_LINE: Duration = Duration::from_secs(30);
 /// How long a client that is told to go may take to read why.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Requests of one connection that are answered at once; the next is read when one of them is done.
@@ -56,6 +55,8 @@ pub struct Client {
     pub peer: Peer,
     /// What waits to be sent.
     pub outbox: Rc<Outbox>,
+    /// The memory that they may take up, with all their connections.
+    pub budget: Budget,
     /// Runs of theirs that have been answered and are not over.
     pub runs: Cell<usize>,
     /// Jails made ahead for them.
@@ -106,6 +107,8 @@ struct Incoming {
     descriptors: VecDeque<OwnedFd>,
     // Since when half a line waits.
     since: Option<Instant>,
+    // For as much of it as does not fit into what each connection has anyway.
+    room: Room,
 }
 
 /// Why nothing more is read.
@@ -122,11 +125,13 @@ enum End {
 pub async fn serve(service: Rc<Service>, number: Connection, peer: Peer, connection: OwnedFd) {
     let Ok(connection) = readiness::watch(connection).map(Rc::new) else { return };
     let outbox = Rc::new(Outbox::default());
+    let budget = service.budgets.of(peer.uid);
     let client = Rc::new(Client {
         service,
         number,
         peer,
         outbox,
+        budget,
         runs: Cell::new(0),
         ready: RefCell::default(),
         gone: Cell::new(false),
@@ -140,7 +145,7 @@ pub async fn serve(service: Rc<Service>, number: Connection, peer: Peer, connect
     };
     match end {
         End::Quiet => await_answers(&client, &connection, &tasks).await,
-        End::Told(fault) => drop(client.fault(None, &fault).await),
+        End::Told(fault) => drop(timeout(FAREWELL, client.fault(None, &fault)).await),
         End::Gone => {}
     }
     // What is in the outbox is sent yet, for as long as somebody reads it.
@@ -154,13 +159,15 @@ pub async fn serve(service: Rc<Service>, number: Connection, peer: Peer, connect
 
 /// Reads and hands out requests.
 async fn read(client: &Rc<Client>, connection: &AsyncFd<OwnedFd>, tasks: &Arc<Semaphore>) -> End {
-    let lines = Lines::new(client.service.config().limits.frame);
-    let mut incoming = Incoming { lines, descriptors: VecDeque::new(), since: None };
+    let config = client.service.config();
+    let slowest = Duration::from_millis(config.limits.slowest_request_ms);
+    let lines = Lines::new(config.limits.frame);
+    let mut incoming = Incoming { lines, descriptors: VecDeque::new(), since: None, room: Room::default() };
     let mut buffer = vec![0; CHUNK];
     loop {
         let received = match incoming.since {
             None => receive(connection, &mut buffer).await,
-            Some(since) => match timeout_at(since + SLOWEST_LINE, receive(connection, &mut buffer)).await {
+            Some(since) => match timeout_at(since + slowest, receive(connection, &mut buffer)).await {
                 Ok(received) => received,
                 Err(_) => return End::Told(Fault::invalid(number::NO_REQUEST, "slow", "half a request for too long")),
             },
@@ -182,8 +189,13 @@ async fn read(client: &Rc<Client>, connection: &AsyncFd<OwnedFd>, tasks: &Arc<Se
         if incoming.descriptors.len() > MOST_DESCRIPTORS {
             return End::Told(too_many_descriptors());
         }
-        let waiting = incoming.lines.waiting() > 0;
-        incoming.since = waiting.then(|| incoming.since.unwrap_or_else(Instant::now));
+        let waiting = incoming.lines.waiting();
+        incoming.since = (waiting > 0).then(|| incoming.since.unwrap_or_else(Instant::now));
+        let beyond = waiting.saturating_sub(CHUNK);
+        incoming.room.shrink(beyond);
+        if let Err(fault) = client.budget.enlarge(&mut incoming.room, beyond).await {
+            return End::Told(fault);
+        }
     }
 }
 
@@ -195,9 +207,9 @@ fn too_many_descriptors() -> Fault {
 async fn hand_out(client: &Rc<Client>, incoming: &mut Incoming, tasks: &Arc<Semaphore>) -> Result<usize, Fault> {
     let mut count = 0;
     loop {
-        let parsed = match incoming.lines.next_line() {
+        let (parsed, length) = match incoming.lines.next_line() {
             Ok(Some([])) => continue,
-            Ok(Some(line)) => rpc::parse(line),
+            Ok(Some(line)) => (rpc::parse(line), line.len()),
             Ok(None) => return Ok(count),
             Err(TooLong) => {
                 return Err(Fault::invalid(number::NO_REQUEST, "too_long", "the request is longer than allowed"));
@@ -219,13 +231,17 @@ async fn hand_out(client: &Rc<Client>, incoming: &mut Incoming, tasks: &Arc<Sema
             continue;
         }
         let descriptors: Vec<OwnedFd> = incoming.descriptors.drain(..wanted).collect();
+        let mut room = incoming.room.split(length);
+        client.budget.enlarge(&mut room, length).await?;
         // Closed never: it is ours.
         let Ok(turn) = tasks.clone().acquire_owned().await else { return Ok(count) };
         let client = client.clone();
         tokio::task::spawn_local(async move {
             methods::answer(&client, id, request, descriptors).await;
-            drop(turn);
+            drop((turn, room));
         });
+        // However many lines came at once, those of other connections have their turn between them.
+        tokio::task::yield_now().await;
     }
 }
 

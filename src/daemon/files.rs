@@ -90,11 +90,26 @@ pub fn list(asked: FsList) -> FileOrder {
 
 /// Has it done and answers.
 pub async fn answer(client: &Rc<Client>, id: &Id, order: FileOrder) {
+    // Held until the client has read the answer, or it waits in the outbox.
+    let room = client.budget.take(most_answered(&order.job)).await;
+    let performed = match &room {
+        Ok(_) => perform(client, order).await,
+        Err(fault) => Err(fault.clone()),
+    };
     // A client that is gone wants no answer.
-    drop(match perform(client, order).await {
+    drop(match performed {
         Ok(result) => client.answer(id, &result).await,
         Err(fault) => client.fault(Some(id), &fault).await,
     });
+}
+
+/// Bytes that an answer may take up: as they came, as JSON, and as the line of it.
+fn most_answered(job: &FileJob) -> usize {
+    match job {
+        FileJob::Read { length, .. } => usize::try_from(*length).unwrap_or(usize::MAX).saturating_mul(4),
+        FileJob::List { .. } => MOST_ANSWER,
+        _ => 0,
+    }
 }
 
 async fn perform(client: &Client, order: FileOrder) -> Result<Value, Fault> {

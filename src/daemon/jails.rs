@@ -130,6 +130,8 @@ async fn raise(client: &Client, asked: JailOpen) -> Result<Rc<Open>, Fault> {
         idle_ms: asked.idle_ms.map_or(config.limits.idle_ms, |asked| asked.min(config.limits.idle_ms)),
         age_ms: asked.age_ms.map_or(config.limits.age_ms, |asked| asked.min(config.limits.age_ms)),
     };
+    // Making one costs what a run costs; it counts as one while it is made.
+    let _turn = client.service.admission.admit(client.peer.uid, &config.limits).await?;
     let failed = |error: std::io::Error| Fault::failed("supervise", format!("cannot open a jail: {error}"));
     let keeper = ask(client, request, lifetime).await.map_err(failed)?;
     let opened = match watch::hear(&keeper).await {

@@ -165,9 +165,15 @@ async fn attach_to(client: &Client, id: &Id, asked: &RunAttach) {
     let found = may_see(client).and_then(|may_see| client.service.runs.find(&asked.run, may_see));
     match found {
         Ok(entry) => {
+            // For its output as lines, which wait here until the client reads them.
+            let room = match client.budget.take(entry.kept_bytes().saturating_mul(4)).await {
+                Ok(room) => room,
+                Err(fault) => return drop(client.fault(Some(id), &fault).await),
+            };
             if client.answer(id, &entry.listed()).await.is_ok() {
                 entry.attach(&client.outbox).await;
             }
+            drop(room);
         }
         Err(fault) => drop(client.fault(Some(id), &fault).await),
     }

@@ -12,12 +12,14 @@
 //!
 //! The launcher accepts connections itself and names them to the supervisor by number. A supervisor that handed over
 //! descriptors instead could hand over one that it connected to somebody else's socket, of which the kernel would say that
-//! root is at the other end. A supervisor that was taken over can act for callers that are connected, and for nobody else.
+//! root is at the other end. A supervisor that was taken over can act for callers that are connected and for those
+//! whose jails are open, and for nobody else.
 //!
 //! A request for a run becomes a keeper: the supervisor makes a channel, sends one end of it to the launcher with the
 //! number of the connection, and speaks to the keeper over the other as `clawjail run` does.
 
 pub mod admission;
+pub mod budget;
 pub mod config;
 pub mod confinement;
 pub mod connection;

@@ -17,6 +17,9 @@ use crate::wire::request::{Run, Stdin};
 use crate::wire::rpc::Id;
 use crate::wire::text::Text;
 
+/// Most environment variables that a request may name.
+const MOST_VARIABLES: usize = 4096;
+
 /// A run, ready to be asked for.
 pub struct Order {
     /// What identifies it.
@@ -57,6 +60,10 @@ pub fn understand(
     if run.argv.is_empty() {
         return Err(Fault::refused("request_invalid", "no command was given"));
     }
+    if run.env.len() + run.inherit.len() + run.pass.len() > MOST_VARIABLES {
+        // Each that is secret is looked for in all that is recorded.
+        return Err(Fault::refused("request_invalid", format!("more than {MOST_VARIABLES} environment variables")));
+    }
     let (profile, workspace) = match &jail {
         Some(jail) => of_jail(&run, jail)?,
         None => {
@@ -76,7 +83,7 @@ pub fn understand(
         session: run.session.clone().or_else(|| jail.as_ref().and_then(|jail| jail.shown.session.clone())),
         jail: run.jail.clone(),
         profile: profile.clone(),
-        argv: run.argv.iter().map(|argument| argument.shown().into_owned()).collect(),
+        argv: super::runs::shown(&run.argv),
         time: jiff::Timestamp::now().to_string(),
     };
     let argv: Vec<Vec<u8>> = run.argv.into_iter().map(|argument| argument.0).collect();

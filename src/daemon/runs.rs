@@ -9,16 +9,36 @@ use tokio::sync::{Mutex, Notify, mpsc};
 
 use super::outbox::Outbox;
 use super::privsep::Connection;
-use super::streams::Input;
+use super::streams::{CHUNK, Input};
 use crate::sys::terminal;
 use crate::wire::fault::Fault;
 use crate::wire::reply::{self, Listed, Stream};
 use crate::wire::rpc::Id;
+use crate::wire::text::Text;
 
-/// Runs that ended and are still known, for those who attach late.
+/// Runs of one caller that ended and are still known, for those who attach late.
 const MOST_ENDED: usize = 256;
+/// Bytes that these may take up together.
+const MOST_ENDED_BYTES: usize = 16 << 20;
+/// Characters of a command that `ps` shows.
+const MOST_SHOWN: usize = 4096;
 /// Signals that may wait to be passed on.
 const MOST_SIGNALS: usize = 16;
+
+/// A command, as a person reads it in a list: not all of what may be megabytes.
+pub fn shown(argv: &[Text]) -> Vec<String> {
+    let mut left = MOST_SHOWN;
+    let mut shown = Vec::new();
+    for argument in argv {
+        let text: String = argument.shown().chars().take(left).collect();
+        left = left.saturating_sub(text.chars().count() + 1);
+        shown.push(text);
+        if left == 0 {
+            break;
+        }
+    }
+    shown
+}
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,13 +214,30 @@ impl Entry {
         }
         match last.or_else(|| self.last.borrow().clone()) {
             Some(line) => drop(outbox.put(line.as_ref().clone(), Vec::new()).await),
-            None => self.attached.borrow_mut().push(Rc::downgrade(outbox)),
+            None => {
+                let own = Rc::downgrade(outbox);
+                let mut attached = self.attached.borrow_mut();
+                // Whoever attaches again is shown what comes once all the same.
+                attached.retain(|other| !other.ptr_eq(&own));
+                attached.push(own);
+            }
         }
     }
 
     /// Bytes of output that were not kept.
     pub fn lost(&self) -> u64 {
         self.kept.borrow().lost
+    }
+
+    /// Bytes of output that are kept.
+    pub fn kept_bytes(&self) -> usize {
+        self.kept.borrow().bytes
+    }
+
+    /// Bytes that it takes up once it is over.
+    fn weight(&self) -> usize {
+        let argv: usize = self.label.argv.iter().map(String::len).sum();
+        argv + self.last.borrow().as_ref().map_or(0, |line| line.len()) + self.kept_bytes()
     }
 
     /// As `ps` shows it.
@@ -218,7 +255,13 @@ impl Entry {
 impl Kept {
     fn push(&mut self, stream: Stream, bytes: &[u8]) {
         self.bytes += bytes.len();
-        self.chunks.push_back((stream, bytes.to_vec()));
+        match self.chunks.back_mut() {
+            // A command that writes byte by byte must not cost an entry for each.
+            Some((last, chunk)) if *last == stream && chunk.len() + bytes.len() <= CHUNK => {
+                chunk.extend_from_slice(bytes);
+            }
+            _ => self.chunks.push_back((stream, bytes.to_vec())),
+        }
         while self.bytes > self.most {
             let Some((_, oldest)) = self.chunks.pop_front() else { break };
             self.bytes -= oldest.len();
@@ -231,7 +274,15 @@ impl Kept {
 #[derive(Default)]
 pub struct Runs {
     entries: RefCell<BTreeMap<String, Rc<Entry>>>,
-    ended: RefCell<VecDeque<String>>,
+    // By caller, the oldest first: nobody's runs are forgotten for somebody else's.
+    ended: RefCell<BTreeMap<u32, Ended>>,
+}
+
+/// The runs of one caller that ended, and the bytes that they take up.
+#[derive(Default)]
+struct Ended {
+    runs: VecDeque<(String, usize)>,
+    bytes: usize,
 }
 
 impl Runs {
@@ -242,12 +293,15 @@ impl Runs {
 
     /// It has ended: known for a while yet.
     pub fn retire(&self, entry: &Entry) {
-        let mut ended = self.ended.borrow_mut();
-        ended.push_back(entry.label.id.clone());
-        while ended.len() > MOST_ENDED {
-            if let Some(oldest) = ended.pop_front() {
-                self.entries.borrow_mut().remove(&oldest);
-            }
+        let mut callers = self.ended.borrow_mut();
+        let ended = callers.entry(entry.label.uid).or_default();
+        let weight = entry.weight();
+        ended.bytes += weight;
+        ended.runs.push_back((entry.label.id.clone(), weight));
+        while ended.runs.len() > MOST_ENDED || ended.bytes > MOST_ENDED_BYTES {
+            let Some((oldest, weight)) = ended.runs.pop_front() else { return };
+            ended.bytes -= weight;
+            self.entries.borrow_mut().remove(&oldest);
         }
     }
 
@@ -260,5 +314,23 @@ impl Runs {
     /// All of them.
     pub fn all(&self) -> Vec<Rc<Entry>> {
         self.entries.borrow().values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_byte_by_byte_is_kept_in_few_chunks_and_in_the_order_of_its_streams() {
+        let mut kept = Kept { chunks: VecDeque::new(), bytes: 0, most: 1000, lost: 0 };
+        for _ in 0..600 {
+            kept.push(Stream::Stdout, b"o");
+        }
+        kept.push(Stream::Stderr, b"e");
+        kept.push(Stream::Stdout, b"o");
+        assert_eq!((kept.chunks.len(), kept.bytes, kept.lost), (3, 602, 0));
+        kept.push(Stream::Stderr, &[b'e'; 500]);
+        assert_eq!((kept.bytes, kept.lost), (502, 600), "the oldest goes first");
     }
 }

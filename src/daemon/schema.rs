@@ -84,6 +84,8 @@ pub struct LimitsTable {
     pub connections_per_caller: Option<Exact<Count>>,
     /// Bytes of one request.
     pub frame: Option<Exact<Bytes>>,
+    /// How long one request may take from its first byte to its last.
+    pub slowest_request: Option<Exact<Span>>,
     /// Bytes of a run's output that are kept for `attach`.
     pub output_kept: Option<Exact<Bytes>>,
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use tokio::sync::oneshot;
 
 use super::admission::Admission;
+use super::budget::Budgets;
 use super::config::Config;
 use super::jails::Jails;
 use super::link::Link;
@@ -26,6 +27,8 @@ pub struct Service {
     pub own: Ids,
     /// Who may start a run.
     pub admission: Rc<Admission>,
+    /// The memory that each caller may take up.
+    pub budgets: Budgets,
     /// Runs that are known.
     pub runs: Runs,
     /// Jails that are open.
@@ -44,6 +47,7 @@ impl Service {
             link,
             own,
             admission: Rc::default(),
+            budgets: Budgets::default(),
             runs: Runs::default(),
             jails: Jails::default(),
             null,

@@ -17,7 +17,7 @@ use crate::sys::readiness;
 use crate::wire::reply::{self, Stream};
 
 /// Bytes of output that become one notification.
-const CHUNK: usize = 32 << 10;
+pub const CHUNK: usize = 32 << 10;
 /// What a pipe takes without making the writer wait, once it is writable; pipe(7), `PIPE_BUF`.
 const WITHOUT_WAIT: usize = 4096;
 

@@ -73,8 +73,15 @@ impl Content {
     /// `bytes` of a file of `size`; `end`: there are none behind them.
     pub fn new(bytes: Vec<u8>, size: u64, end: bool) -> Content {
         match String::from_utf8(bytes) {
-            Ok(text) => Content { data: Some(text), base64: None, size, end },
+            Ok(text) if is_short_in_json(text.as_bytes()) => Content { data: Some(text), base64: None, size, end },
+            Ok(text) => Content { data: None, base64: Some(encode(text.as_bytes())), size, end },
             Err(error) => Content { data: None, base64: Some(encode(error.as_bytes())), size, end },
         }
     }
+}
+
+/// Whether text needs no more room in JSON than as base64 or so: a control character needs six bytes there.
+fn is_short_in_json(bytes: &[u8]) -> bool {
+    let control = bytes.iter().filter(|byte| **byte < b' ' && !b"\n\r\t".contains(byte)).count();
+    control <= bytes.len() / 16
 }

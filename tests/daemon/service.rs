@@ -106,6 +106,19 @@ impl Service {
         children(Pid::from_raw(self.guard.id() as i32))
     }
 
+    /// Kilobytes of memory that the supervisor has.
+    pub fn supervisor_kilobytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process("clawjail-super")));
+        let status = status.expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has a size");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    /// The descriptors that a process of the service has open. Only root may look: they refuse inspection.
+    pub fn descriptors(&self, name: &str) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.process(name))).expect("root may look").count()
+    }
+
     /// All processes below the guard.
     pub fn processes(&self) -> Vec<Pid> {
         let mut all = self.children();
@@ -236,6 +249,11 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket has timeouts");
         let reader = BufReader::new(stream.try_clone().expect("descriptors are left"));
         Client { stream, reader, next: 1, notifications: Vec::new() }
+    }
+
+    /// Its connection.
+    pub fn stream(&self) -> &UnixStream {
+        &self.stream
     }
 
     /// Sends bytes as they are; whether that worked.
