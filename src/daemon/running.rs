@@ -202,19 +202,23 @@ async fn ask(client: &Client, order: Order) -> std::io::Result<(AsyncFd<Rc<Chann
     let (given, ends) = order.wiring.connect(&client.service.null)?;
     let mut given_as: Vec<_> = given.iter().map(AsFd::as_fd).collect();
     let ready = if order.jail.is_none() { ready::take(client, &order.request) } else { None };
+    let request = Box::new(order.request);
     if let Some(keeper) = ready {
-        link::send(&keeper, &ToLauncher::Run(Box::new(order.request)), &given_as).await?;
-        return Ok((keeper, ends));
+        let sent = link::send(&keeper, &ToLauncher::Run(request.clone()), &given_as).await;
+        // One that somebody killed meanwhile is as good as none.
+        if !sent.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
+            return sent.map(|()| (keeper, ends));
+        }
     }
     let (ours, keepers) = Channel::pair()?;
     match &order.jail {
         Some(jail) => {
             given_as.push(keepers.as_fd());
-            link::send(&jail.keeper, &ToLauncher::Enter(Box::new(order.request), Work::Execute), &given_as).await?;
+            link::send(&jail.keeper, &ToLauncher::Enter(request, Work::Execute), &given_as).await?;
         }
         None => {
             client.service.link.ask(&Ask::Keep(client.number), &[keepers.as_fd()]).await?;
-            link::begin(&ours, &ToLauncher::Run(Box::new(order.request)), &given_as)?;
+            link::begin(&ours, &ToLauncher::Run(request), &given_as)?;
         }
     }
     drop(keepers);
