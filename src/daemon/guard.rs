@@ -33,7 +33,7 @@ use crate::sys::process::{self, Fork};
 /// How long the supervisor may take to end its runs.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A pair that lives this long was sound, and the next pause is the shortest again.
-const SOUND: Duration = Duration::from_secs(10);
+const SOUND: Duration = Duration::from_secs(1);
 /// The first pause before starting again, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 

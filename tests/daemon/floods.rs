@@ -148,7 +148,7 @@ fn long_commands_and_attaching_again_take_up_what_is_kept_and_no_more() {
     let before = service.supervisor_kilobytes();
     let long = "y".repeat(100 << 10);
     let argv: Vec<&str> = std::iter::once("true").chain(std::iter::repeat_n(long.as_str(), 10)).collect();
-    for _ in 0..20 {
+    for _ in 0..8 {
         client.run(run(&service, &argv));
     }
     let after = service.supervisor_kilobytes();

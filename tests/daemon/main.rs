@@ -23,6 +23,7 @@ mod files;
 mod floods;
 mod hostile;
 mod jails;
+mod kills;
 mod malice;
 mod protocol;
 mod ready;

@@ -102,7 +102,8 @@ impl Service {
         }
     }
 
-    fn children(&self) -> Vec<Pid> {
+    /// The guard's own children.
+    pub fn children(&self) -> Vec<Pid> {
         children(Pid::from_raw(self.guard.id() as i32))
     }
 
@@ -171,6 +172,18 @@ impl Service {
         let head: Vec<&str> = text.lines().take_while(|line| !line.starts_with("socket")).collect();
         let text = format!("{}\nsocket = \"{}\"\n{config}", head.join("\n"), self.socket.display());
         fs::write(&path, text).expect("own file");
+    }
+
+    /// Kills the guard, and starts another service in its place.
+    pub fn kill_and_start_again(&mut self) -> Service {
+        self.guard.kill().and_then(|()| self.guard.wait()).expect("our own child");
+        let (directory, socket) = (self.directory.clone(), self.socket.clone());
+        let root = nix::unistd::geteuid().is_root();
+        let place = Place::new(if root { Tier::Root } else { Tier::User });
+        let guard = Service::spawn(&directory, &place.outside.join("log"));
+        let mut service = Service { directory, socket, guard, place };
+        service.await_socket();
+        service
     }
 
     /// Stops it as systemd would, and says how it ended.
