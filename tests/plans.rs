@@ -12,6 +12,7 @@ use clawjail::plan::compile::{Refused, TierPolicies, compile};
 use clawjail::plan::digest::digest;
 use clawjail::plan::request::{Caller, Request, WorkspaceDirectory};
 use clawjail::plan::{Entry, HostPath, Naming, Owner, Plan, View};
+use clawjail::policy::egress::rule::{List, Rule};
 use clawjail::policy::library::Library;
 use clawjail::policy::syscalls::{SyscallPolicy, SyscallRule};
 use clawjail::profile::Profile;
@@ -104,7 +105,8 @@ fn the_same_request_on_the_same_host_gives_the_same_digest() {
 #[test]
 fn a_profile_with_egress_is_refused() {
     let mut profile = shipped("untrusted");
-    profile.egress.allow = vec!["*.example.org:443".into()];
+    let rule = Rule::parse("*.example.org:443", List::Allow, "", "test").expect("a rule");
+    profile.egress.rules.allow = vec![rule];
     let refused = plan(&profile, &host(Tier::Root)).expect_err("nothing mediates egress yet");
     assert_eq!(refused.code, "egress_not_supported");
     assert!(refused.message.contains("`*.example.org:443`"), "{refused}");

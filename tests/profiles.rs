@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
+use clawjail::policy::egress::rule::Rule;
 use clawjail::policy::library::Library;
 use clawjail::profile::check::check;
 use clawjail::profile::error::ProfileError;
@@ -28,7 +29,7 @@ impl Host {
     fn new() -> Self {
         let dir = TempDir::new().expect("a directory for the test");
         let host = Self { dir, trust: Trust::Caller(nix::unistd::getuid().as_raw()) };
-        for below in ["", "profiles", "policies", "policies/paths"] {
+        for below in ["", "profiles", "policies", "policies/paths", "policies/egress"] {
             fs::create_dir_all(host.path(below)).expect("a directory");
             host.mode(below, 0o755);
         }
@@ -109,7 +110,8 @@ fn an_empty_list_means_none_in_every_list() {
     assert_eq!(profile.filesystem.write, []);
     assert_eq!(profile.filesystem.execute, []);
     assert_eq!(profile.environment.pass, [""; 0]);
-    assert_eq!(profile.egress.allow, [""; 0]);
+    assert!(profile.egress.rules.allow_nothing());
+    assert_eq!(profile.egress.http, [""; 0]);
 }
 
 #[test]
@@ -120,7 +122,7 @@ fn no_child_gives_back_what_a_parent_took_away() {
     let profile = host.resolve("x").expect("a profile");
     assert_eq!(paths(&profile.filesystem.hide), ["a"]);
     assert_eq!(paths(&profile.filesystem.protect), ["b", "c"]);
-    assert_eq!(profile.egress.deny, ["h"]);
+    assert_eq!(hosts(&profile.egress.rules.deny), ["h"]);
 }
 
 #[test]
@@ -150,10 +152,34 @@ fn a_grant_says_why_and_from_where() {
 }
 
 #[test]
-fn a_rule_for_requests_counts_as_a_host_that_is_allowed() {
+fn a_host_is_named_by_the_profile_or_by_a_set_with_its_reason() {
+    let set = "summary = \"s\"\n[hosts]\n\"a.example:22\" = \"ssh\"\n";
+    let text = "summary = \"x\"\n[egress]\nallow = [\"b.example\", \"@mine\"]\ndeny = [\"@mine\"]\n";
+    let host = Host::with(&[("policies/egress/mine.toml", set), ("profiles/x.toml", text)]);
+    let rules = host.resolve("x").expect("a profile").egress.rules;
+    assert_eq!(hosts(&rules.allow), ["a.example:22", "b.example"]);
+    assert_eq!((rules.allow[0].why.as_str(), rules.allow[0].from.as_str()), ("ssh", "@mine"));
+    assert_eq!(hosts(&rules.deny), ["a.example:22"]);
+}
+
+fn hosts(rules: &[Rule]) -> Vec<&str> {
+    rules.iter().map(|rule| rule.text.as_str()).collect()
+}
+
+#[test]
+fn a_shipped_egress_set_can_be_used() {
+    for set in ["@github", "@llm-apis"] {
+        let text = format!("summary = \"x\"\n[egress]\nallow = [\"{set}\"]\n");
+        let profile = Host::with(&[("profiles/x.toml", &text)]).resolve("x").expect("a profile");
+        assert!(profile.egress.rules.allow.len() > 5, "{set}");
+    }
+}
+
+#[test]
+fn a_rule_for_requests_is_kept_so_that_it_can_be_refused() {
     let text = "summary = \"x\"\n[[egress.http]]\nhost = \"h.example\"\nmethods = [\"GET\"]\n";
     let profile = Host::with(&[("profiles/x.toml", text)]).resolve("x").expect("a profile");
-    assert_eq!(profile.egress.allow, ["h.example"]);
+    assert_eq!(profile.egress.http, ["h.example"]);
 }
 
 /// D9: each of these, in any other sandbox, was once read as "nothing forbidden".
@@ -188,6 +214,15 @@ fn an_unknown_word_is_refused_with_what_may_be_meant() {
         ("[filesytem]", "2:2: unknown key `filesytem`, did you mean `filesystem`?"),
         ("[filesystem]\nhied = []", "3:1: unknown key `hied` in [filesystem], did you mean `hide`?"),
         ("[filesystem]\ntmp = { sise = \"5M\" }", "3:9: unknown key `sise` in [filesystem.tmp], did you mean `size`?"),
+        (
+            "[egress]\nallow = [\"https://h.example\"]",
+            "3:10: cannot use host `https://h.example`: only `tcp://` and `udp://` can stand before a host",
+        ),
+        (
+            "[egress]\nallow = [\"127.1\"]",
+            "3:10: cannot use host `127.1`: it ends in a number, but is no address as addresses are written",
+        ),
+        ("[egress]\ndeny = [\"@no-such\"]", "3:9: unknown set `@no-such`"),
         ("[egress]\nallowed = []", "3:1: unknown key `allowed` in [egress], did you mean `allow`?"),
         ("[workspace]\naccess = \"rx\"", "3:10: unknown value `rx` for `access` in [workspace], did you mean `ro`?"),
         ("[workspace]\naccess = \"cow\"", "3:10: workspace access `cow` is not supported yet"),

@@ -10,6 +10,7 @@ use crate::profile::load::Sources;
 mod check;
 mod explain;
 mod list;
+mod reach;
 mod schema;
 mod show;
 

@@ -119,7 +119,8 @@ pub fn compile(profile: &Profile, request: &Request, host: &HostFacts, tiers: &T
 }
 
 fn refuse_egress(profile: &Profile) -> Result<(), Refused> {
-    let Some(first) = profile.egress.allow.first() else { return Ok(()) };
+    let named = profile.egress.rules.allow.first().map(|rule| &rule.text);
+    let Some(first) = named.or(profile.egress.http.first()) else { return Ok(()) };
     Err(Refused {
         code: "egress_not_supported",
         message: format!("profile `{}` asks for egress to `{first}`, which this version cannot mediate", profile.name),

@@ -8,6 +8,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::document::{Authority, Document, Flaw};
+use super::egress::set::{self, EgressSet};
 use super::names::{check, nearest};
 use super::paths::{self, PathSet};
 use super::syscalls::{self, SyscallPolicy, SyscallPolicyError};
@@ -19,6 +20,8 @@ pub enum SetKind {
     Paths,
     /// `policies/syscalls`.
     Syscalls,
+    /// `policies/egress`.
+    Egress,
 }
 
 impl SetKind {
@@ -27,6 +30,7 @@ impl SetKind {
         match self {
             SetKind::Paths => "paths",
             SetKind::Syscalls => "syscalls",
+            SetKind::Egress => "egress",
         }
     }
 
@@ -34,6 +38,7 @@ impl SetKind {
         match self {
             SetKind::Paths => PATHS,
             SetKind::Syscalls => SYSCALLS,
+            SetKind::Egress => EGRESS,
         }
     }
 }
@@ -48,6 +53,8 @@ const PATHS: &[(&str, &str)] = embedded!(
     "paths": "agent-memory", "editor-config", "programs", "secrets", "shell-startup", "system", "tls-roots", "toolchains", "vcs-hooks",
 );
 const SYSCALLS: &[(&str, &str)] = embedded!("syscalls": "bare", "bare-direct", "broker", "broker-bare", "broker-git", "brokered", "default", "direct", "loopback", "namespaced", "supervisor", "unix");
+
+const EGRESS: &[(&str, &str)] = embedded!("egress": "github", "llm-apis");
 
 /// Where sets stand beside the built-in ones.
 pub trait Shelf {
@@ -163,6 +170,8 @@ pub enum LibraryError {
     Open(OpenError),
     /// It is not a path set.
     Paths(Flaw),
+    /// It is not an egress set.
+    Egress(Flaw),
     /// It is not a system call set.
     Syscalls(SyscallPolicyError),
 }
@@ -198,6 +207,12 @@ impl Library {
     pub fn syscalls(&self, name: &str, authority: Authority) -> Result<SyscallPolicy, LibraryError> {
         let document = self.find(SetKind::Syscalls, name, authority)?;
         syscalls::parse(name, &document.source, &document.text).map_err(LibraryError::Syscalls)
+    }
+
+    /// The egress set `name`, for a text that `authority` vouches for.
+    pub fn egress(&self, name: &str, authority: Authority) -> Result<EgressSet, LibraryError> {
+        let document = self.find(SetKind::Egress, name, authority)?;
+        set::parse(&document).map_err(LibraryError::Egress)
     }
 
     /// The names of all sets of a kind, sorted.

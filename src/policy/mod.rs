@@ -4,6 +4,7 @@
 //! profile that names it does. Must not know profiles, the kernel or the host.
 
 pub mod document;
+pub mod egress;
 pub mod environment;
 pub mod flaw;
 pub mod git;

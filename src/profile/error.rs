@@ -61,7 +61,9 @@ impl fmt::Display for ProfileError {
                     write!(f, "unknown set `@{set}`{}", did_you_mean(suggestion.as_deref()))
                 }
                 LibraryError::Open(error) => write!(f, "cannot open policy `@{set}`: {error}"),
-                LibraryError::Paths(flaw) => write!(f, "cannot read policy `@{set}`: {flaw}"),
+                LibraryError::Paths(flaw) | LibraryError::Egress(flaw) => {
+                    write!(f, "cannot read policy `@{set}`: {flaw}")
+                }
                 LibraryError::Syscalls(error) => write!(f, "cannot read policy `@{set}`: {error}"),
             },
         }
@@ -95,7 +97,7 @@ impl ProfileError {
             ProfileError::Read { flaw, .. } => flaw.hint.clone(),
             ProfileError::Set { error, .. } => match &**error {
                 LibraryError::Open(error) => remedy(error),
-                LibraryError::Paths(flaw) => flaw.hint.clone(),
+                LibraryError::Paths(flaw) | LibraryError::Egress(flaw) => flaw.hint.clone(),
                 _ => None,
             },
         }

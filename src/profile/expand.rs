@@ -11,6 +11,7 @@ use super::promise::{Demand, Promise};
 use super::schema::Access;
 use super::{Grant, WorkspaceAccess, WorkspaceAt};
 use crate::policy::document::{Authority, Spot};
+use crate::policy::egress::{self, rule::Rule};
 use crate::policy::environment::{Hook, Secrecy, is_hook, secrecy};
 use crate::policy::library::{Library, LibraryError};
 use crate::policy::names::{did_you_mean, nearest, shown};
@@ -26,8 +27,9 @@ pub struct Words {
     pub execute: Option<Vec<Grant>>,
     pub hide: Vec<Grant>,
     pub protect: Vec<Grant>,
-    pub egress_allow: Option<Vec<String>>,
-    pub egress_deny: Vec<String>,
+    pub egress_allow: Option<Vec<Rule>>,
+    pub egress_deny: Vec<Rule>,
+    pub egress_http: Option<Vec<String>>,
     pub pass: Option<Vec<String>>,
     pub set: BTreeMap<String, String>,
     pub require: BTreeMap<Promise, Demand>,
@@ -91,8 +93,14 @@ impl Expansion<'_> {
             execute: filesystem.execute.as_ref().map(|list| self.grants(List::Execute, list)),
             hide: filesystem.hide.as_ref().map(|list| self.grants(List::Hide, list)).unwrap_or_default(),
             protect: filesystem.protect.as_ref().map(|list| self.grants(List::Protect, list)).unwrap_or_default(),
-            egress_allow: self.egress_allow(),
-            egress_deny: file.egress.deny.clone().unwrap_or_default(),
+            egress_allow: file.egress.allow.as_ref().map(|list| self.hosts(egress::rule::List::Allow, list)),
+            egress_deny: file
+                .egress
+                .deny
+                .as_ref()
+                .map(|list| self.hosts(egress::rule::List::Deny, list))
+                .unwrap_or_default(),
+            egress_http: self.http_hosts(),
             pass: file.environment.pass.as_ref().map(|names| self.pass(names)),
             set: self.set(&file.environment.set),
             require: self.require(&file.require),
@@ -197,14 +205,34 @@ impl Expansion<'_> {
         self.errors.push(error);
     }
 
-    /// Allowed hosts. A rule for requests to a host allows that host, so its name counts as one.
-    fn egress_allow(&mut self) -> Option<Vec<String>> {
-        let egress = &self.layer.file.egress;
-        if egress.allow.is_none() && egress.http.is_none() {
-            return None;
+    /// The hosts of one list of `[egress]`, sets replaced by theirs.
+    fn hosts(&mut self, list: egress::rule::List, entries: &[String]) -> Vec<Rule> {
+        let place = ["egress", if list == egress::rule::List::Allow { "allow" } else { "deny" }];
+        let mut rules = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let at = Spot::Item(&place, entry);
+            if let Some(set) = entry.strip_prefix('@') {
+                match self.library.egress(set, self.layer.document.authority) {
+                    Ok(found) => rules.extend(found.rules(list, entry)),
+                    Err(error) => self.set_error(at, set, error),
+                }
+                continue;
+            }
+            match Rule::parse(entry, list, "named by the profile", &self.layer.document.source) {
+                Ok(rule) => rules.push(rule),
+                Err(flaw) => {
+                    let what = format!("cannot use host `{}`: {flaw}", shown(entry));
+                    self.wrong_with_hint(at, what, flaw.hint());
+                }
+            }
         }
-        let mut hosts = egress.allow.clone().unwrap_or_default();
-        for rule in egress.http.iter().flatten() {
+        rules
+    }
+
+    /// The hosts that there are rules for requests to.
+    fn http_hosts(&mut self) -> Option<Vec<String>> {
+        let mut hosts = Vec::new();
+        for rule in self.layer.file.egress.http.as_ref()? {
             match rule.get("host").and_then(|host| host.as_str()) {
                 Some(host) => hosts.push(host.to_owned()),
                 None => self.wrong(Spot::Key(&["egress", "http"]), "missing key `host` in [[egress.http]]".to_owned()),

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::policy::egress::Rules;
 use crate::policy::syscalls::SyscallPolicy;
 
 pub mod check;
@@ -117,13 +118,13 @@ pub struct Tmp {
     pub execute: bool,
 }
 
-/// `[egress]`. Kept as typed until the gate exists; only "is there any" is decided by today.
+/// `[egress]`, every set replaced by its hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Egress {
-    /// Allowed hosts, as typed.
-    pub allow: Vec<String>,
-    /// Denied hosts, as typed.
-    pub deny: Vec<String>,
+    /// What may be reached, and what not.
+    pub rules: Rules,
+    /// Hosts with rules for requests, as typed: kept loosely until something ends TLS for them.
+    pub http: Vec<String>,
 }
 
 /// `[environment]`.

@@ -17,6 +17,8 @@ use super::typed::{Exact, Limit};
 use super::units::{Bytes, Count, Cpus, Span};
 use super::{Egress, Environment, Filesystem, Grant, Limits, Profile, Tmp, Workspace, WorkspaceAccess, WorkspaceAt};
 use crate::policy::document::Spot;
+use crate::policy::egress::Rules;
+use crate::policy::egress::rule::Rule;
 use crate::policy::library::Library;
 use crate::policy::syscalls::{SyscallPolicy, merge};
 
@@ -48,6 +50,7 @@ fn combine(parent: Words, child: Words) -> Words {
         protect: joined(parent.protect, child.protect),
         egress_allow: child.egress_allow.or(parent.egress_allow),
         egress_deny: joined(parent.egress_deny, child.egress_deny),
+        egress_http: child.egress_http.or(parent.egress_http),
         pass: child.pass.or(parent.pass),
         set: parent.set.into_iter().chain(child.set).collect(),
         require: parent.require.into_iter().chain(child.require).collect(),
@@ -109,7 +112,10 @@ fn complete(name: &str, layers: &[Layer], words: Words, syscalls: SyscallPolicy)
             protect: tidy(words.protect),
             tmp: tmp(layers),
         },
-        egress: Egress { allow: words.egress_allow.unwrap_or_default(), deny: words.egress_deny },
+        egress: Egress {
+            rules: Rules { allow: distinct(words.egress_allow.unwrap_or_default()), deny: distinct(words.egress_deny) },
+            http: words.egress_http.unwrap_or_default(),
+        },
         environment: Environment { pass: sorted(words.pass.unwrap_or_default()), set: words.set },
         limits: limits(layers),
         syscalls,
@@ -122,6 +128,13 @@ fn tidy(mut grants: Vec<Grant>) -> Vec<Grant> {
     grants.sort_by(|one, other| one.path.cmp(&other.path));
     grants.dedup_by(|later, first| later.path == first.path);
     grants
+}
+
+/// Sorts by what is written and keeps the first of each.
+fn distinct(mut rules: Vec<Rule>) -> Vec<Rule> {
+    rules.sort_by(|one, other| one.text.cmp(&other.text));
+    rules.dedup_by(|later, first| later.text == first.text);
+    rules
 }
 
 fn sorted(mut names: Vec<String>) -> Vec<String> {

@@ -97,13 +97,14 @@ pub struct TmpTable {
     pub execute: Option<bool>,
 }
 
-/// `[egress]`, kept loosely until there is a gate to keep it.
+/// `[egress]`. Rules for requests are kept loosely until something ends TLS for them.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EgressTable {
-    /// Hosts that may be reached. Replaces the list of the parent.
+    /// Hosts that may be reached: `api.example.org`, `*.example.org:443`, `10.1.2.0/24:5432`, `udp://time.example:123`, or sets.
+    /// On ports 80 and 443 where none is written. Replaces the list of the parent.
     pub allow: Option<Vec<String>>,
-    /// Hosts that may not, whatever is allowed. Adds to the list of the parent.
+    /// Hosts that may not, whatever is allowed, on every port where none is written. Adds to the list of the parent.
     pub deny: Option<Vec<String>>,
     /// Rules for requests to one host. Replaces the list of the parent.
     pub http: Option<Vec<BTreeMap<String, serde_json::Value>>>,

@@ -11,10 +11,12 @@ use serde::Serialize;
 
 use super::super::answer;
 use super::super::run::TierWord;
+use super::reach::{self, Question};
 use crate::host::Tier;
 use crate::jail::deciding;
 use crate::plan::Plan;
 use crate::plan::explain::{self, Explained, aligned, on_the_host};
+use crate::policy::egress::rule::Protocol;
 use crate::wire::privsep::{RunRequest, Terminal};
 
 /// Print the plan that would be enforced here, with the reason of every grant.
@@ -24,8 +26,9 @@ Examples:
   clawjail profile explain untrusted
   clawjail profile explain offline --workspace ~/work/project -- cargo build
   clawjail profile explain untrusted --tier bare --json | jq .plan.promises
+  clawjail profile explain web --host api.example.org --port 443
 
-Nothing is started. Exit code: 0; 126 when a run would be refused; 125 when clawjail failed.")]
+Nothing is started. Exit code: 0; 126 when a run would be refused, or the host is denied; 125 when clawjail failed.")]
 pub struct Explain {
     /// The profile.
     #[arg(value_name = "PROFILE")]
@@ -36,6 +39,15 @@ pub struct Explain {
     /// Take this tier instead of the best there is.
     #[arg(long, value_name = "TIER")]
     tier: Option<TierWord>,
+    /// Only whether this host, a name or an address, could be reached, and by which rule.
+    #[arg(long, value_name = "HOST", conflicts_with_all = ["workspace", "tier", "command"])]
+    host: Option<String>,
+    /// On this port.
+    #[arg(long, value_name = "PORT", default_value_t = 443, requires = "host", value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+    /// Over UDP instead of TCP.
+    #[arg(long, requires = "host")]
+    udp: bool,
     /// The same as data.
     #[arg(long)]
     json: bool,
@@ -63,6 +75,11 @@ struct Answer<'a> {
 
 /// Explains it.
 pub fn run(explain: &Explain) -> ExitCode {
+    if let Some(host) = &explain.host {
+        let protocol = if explain.udp { Protocol::Udp } else { Protocol::Tcp };
+        let Explain { profile, port, json, .. } = explain;
+        return reach::run(&Question { profile, host, port: *port, protocol, json: *json });
+    }
     let request = match request(explain) {
         Ok(request) => request,
         Err(error) => return answer::fail(&format!("cannot find the current directory: {error}")),

@@ -8,6 +8,7 @@ use clap::Args;
 use super::super::answer;
 use super::sources;
 use crate::plan::explain::count;
+use crate::policy::egress::rule::Rule;
 use crate::profile::promise::Demand;
 use crate::profile::resolve::resolve;
 use crate::profile::{Grant, Limits, Profile, WorkspaceAccess, WorkspaceAt};
@@ -103,11 +104,24 @@ fn list(key: &str, grants: &[Grant]) -> String {
 }
 
 fn egress(profile: &Profile) -> String {
-    let (allow, deny) = (&profile.egress.allow, &profile.egress.deny);
-    if allow.is_empty() && deny.is_empty() {
+    let rules = &profile.egress.rules;
+    if rules.allow.is_empty() && rules.deny.is_empty() && profile.egress.http.is_empty() {
         return "\n[egress]   # none: no network at all\n".to_owned();
     }
-    format!("\n[egress]\nallow = {}\ndeny  = {}\n", strings(allow), strings(deny))
+    let http = profile.egress.http.iter().map(|host| format!("[[egress.http]]\nhost = {}\n", quoted(host)));
+    let http: String = http.collect();
+    format!("\n[egress]\n{}{}{http}", hosts("allow", &rules.allow), hosts("deny", &rules.deny))
+}
+
+fn hosts(key: &str, rules: &[Rule]) -> String {
+    if rules.is_empty() {
+        return format!("{key} = []\n");
+    }
+    let texts: Vec<String> = rules.iter().map(|rule| quoted(&rule.text) + ",").collect();
+    let width = texts.iter().map(|text| text.chars().count()).max().unwrap_or(0);
+    let lines =
+        texts.iter().zip(rules).map(|(text, rule)| format!("  {text:<width$}  # {} ({})\n", rule.why, rule.from));
+    format!("{key} = [\n{}]\n", lines.collect::<String>())
 }
 
 fn strings(texts: &[String]) -> String {

@@ -1,0 +1,164 @@
+//! What may be reached: rules about hosts, and the one judge of them.
+//!
+//! Owns the rule language and every decision about a name or an address; the gate enforces what is decided here, and
+//! `profile explain` asks the same code. What no rule allows is denied, `deny` wins, and what is no part of the public
+//! network is denied unless it is named exactly. Pure: resolves no name.
+
+use core::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+pub mod address;
+pub mod name;
+pub mod rule;
+pub mod set;
+#[cfg(test)]
+mod tests;
+
+use address::{Opened, Special, normal, special};
+use name::Name;
+use rule::{Host, Over, Protocol, Rule};
+
+/// The rules of one jail.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rules {
+    /// What may be reached.
+    pub allow: Vec<Rule>,
+    /// What may not, whatever is allowed.
+    pub deny: Vec<Rule>,
+}
+
+/// Yes or no, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Decision<'a> {
+    /// This rule allows it.
+    Allowed(&'a Rule),
+    /// It is denied.
+    Denied(Denied),
+}
+
+/// Why something is denied, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denied {
+    /// The rule, in words.
+    pub rule: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl Denied {
+    /// Denied by `rule`; the remedy is to say otherwise there.
+    pub fn by(rule: impl Into<String>, remedy: impl Into<String>) -> Denied {
+        Denied { rule: rule.into(), remedy: remedy.into() }
+    }
+
+    fn by_rule(rule: &Rule) -> Denied {
+        Denied::by(
+            format!("deny `{}` ({})", rule.text, rule.from),
+            "have the operator take it out of `deny` in [egress]",
+        )
+    }
+
+    fn by_nothing(what: &str) -> Denied {
+        Denied::by("nothing allows it", format!("have the operator add `{what}` to `allow` in [egress]"))
+    }
+}
+
+/// Whether a destination was asked for by a name that is allowed, or by its address alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// By a name that [`Rules::judge_name`] allowed: its addresses need no rule unless they are special.
+    ByName,
+    /// By its address.
+    ByAddress,
+}
+
+impl Rules {
+    /// Whether nothing can be reached at all.
+    pub fn allow_nothing(&self) -> bool {
+        self.allow.is_empty()
+    }
+
+    /// Whether a name may be looked up: something about it is allowed, on some port.
+    pub fn judge_lookup(&self, name: &Name) -> Decision<'_> {
+        let whole = |rule: &&Rule| rule.names(name) && rule.ports.are_all() && rule.over == Over::Any;
+        if let Some(rule) = self.deny.iter().find(whole) {
+            return Decision::Denied(Denied::by_rule(rule));
+        }
+        let allowed = self.allow.iter().find(|rule| rule.names(name));
+        allowed.map_or_else(|| Decision::Denied(Denied::by_nothing(name.as_str())), Decision::Allowed)
+    }
+
+    /// Whether `name` may be connected to on `port`. Its addresses are judged when they are known.
+    pub fn judge_name(&self, protocol: Protocol, name: &Name, port: u16) -> Decision<'_> {
+        if let Some(rule) = self.deny.iter().find(|rule| rule.names(name) && rule.covers(protocol, port)) {
+            return Decision::Denied(Denied::by_rule(rule));
+        }
+        let mut named = self.allow.iter().filter(|rule| rule.names(name));
+        let allowed = named.find(|rule| rule.covers(protocol, port));
+        allowed.map_or_else(|| Decision::Denied(Denied::by_nothing(&entry(protocol, name, port))), Decision::Allowed)
+    }
+
+    /// Whether `address` may be connected to on `port`. `None`: it may, because of the name that led to it.
+    pub fn judge_address(&self, protocol: Protocol, address: IpAddr, port: u16, asked: Asked) -> Option<Decision<'_>> {
+        let address = normal(address);
+        if let Some(rule) = self.deny.iter().find(|rule| rule.holds(address) && rule.covers(protocol, port)) {
+            return Some(Decision::Denied(Denied::by_rule(rule)));
+        }
+        let mut holding = self.allow.iter().filter(|rule| rule.holds(address) && rule.covers(protocol, port));
+        let what = entry(protocol, shown(address), port);
+        match (special(address), asked) {
+            (Some(special), _) => Some(match holding.find(|rule| opens(rule, special)) {
+                Some(rule) => Decision::Allowed(rule),
+                None => Decision::Denied(by_special(special, &what)),
+            }),
+            (None, Asked::ByName) => None,
+            (None, Asked::ByAddress) => Some(match holding.next() {
+                Some(rule) => Decision::Allowed(rule),
+                None => Decision::Denied(Denied::by_nothing(&what)),
+            }),
+        }
+    }
+
+    /// Ports of UDP that some rule allows.
+    pub fn udp_ports(&self) -> Vec<(u16, u16)> {
+        let udp = self.allow.iter().filter(|rule| rule.over == Over::Only(Protocol::Udp));
+        let mut ranges: Vec<(u16, u16)> = udp.flat_map(|rule| rule.ports.ranges()).copied().collect();
+        ranges.sort_unstable();
+        ranges.dedup();
+        ranges
+    }
+}
+
+/// Whether a rule names a special range closely enough. One for the whole network, say, does not.
+fn opens(rule: &Rule, special: &Special) -> bool {
+    let Host::Network(network) = &rule.host else { return false };
+    match special.opened {
+        Opened::Never => false,
+        Opened::ByAddress => network.is_one(),
+        Opened::ByNetwork => network.lies_in(&special.network),
+    }
+}
+
+fn by_special(special: &Special, what: &str) -> Denied {
+    let rule = format!("built in: {} ({})", special.what, special.network);
+    match special.opened {
+        Opened::Never => Denied::by(rule, "nothing opens it"),
+        Opened::ByAddress | Opened::ByNetwork => {
+            Denied::by(rule, format!("have the operator name it exactly: `{what}` in `allow` of [egress]"))
+        }
+    }
+}
+
+/// The rule that would allow just this.
+fn entry(protocol: Protocol, host: impl std::fmt::Display, port: u16) -> String {
+    match protocol {
+        Protocol::Tcp => format!("{host}:{port}"),
+        Protocol::Udp => format!("udp://{host}:{port}"),
+    }
+}
+
+fn shown(address: IpAddr) -> String {
+    if address.is_ipv6() { format!("[{address}]") } else { address.to_string() }
+}
