@@ -48,8 +48,10 @@
 //!   **broker**: the part of init that makes a name for a command after judging it. **settings**: files of git that say what git
 //!   runs; to **vet** is to let them change by what runs nothing. **repository**: what git would take for one, at any depth.
 //! * **orders**: what init is told once. **tally**: what the streams of a run count together.
-//! * **refused**: we said no before anything started. **denied**: the kernel or the broker said no to the command.
+//! * **refused**: we said no before anything started. **denied**: the kernel, the broker or the gate said no to the command.
 //!   **failed**: our own fault, with its step.
+//! * **gate**: the process through which a jail's bytes leave, where its profile has egress; it resolves and connects for the jail,
+//!   by **rules** about hosts. **contact**: one connection or lookup that it saw.
 //! * **outcome**: how a run ended. **verdict**: the record of it.
 //! * **ledger**: the append-only files of verdicts, each line chained to the one before. **head**: the number and hash of its
 //!   newest line; one that was kept elsewhere is an **anchor**. **torn**: an end that is no whole line, as power cuts leave
@@ -70,6 +72,7 @@
 //! | [`sys`] | the only unsafe code, one call a function | decide anything |
 //! | [`confine`] | one file a step: mounts, identity, limits, Landlock, seccomp ... | call the next step |
 //! | [`jail`] | launcher, init, broker, probe, groups | know terminals of users, or tokio |
+//! | [`egress`] | the gate: names, connections, what they say first | make a process, or open a file |
 //! | [`supervise`] | output, signals, terminal, until the run is over | fork |
 //! | [`ledger`] | verdicts on disk: writing, asking, verifying; journal, syslog, SIEM, metrics | say what a verdict means |
 //! | [`cli`] | one file a subcommand, lines and exit codes | enforce anything |
@@ -79,6 +82,7 @@
 pub mod cli;
 pub mod confine;
 pub mod daemon;
+pub mod egress;
 pub mod host;
 pub mod jail;
 pub mod ledger;

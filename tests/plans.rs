@@ -102,14 +102,39 @@ fn the_same_request_on_the_same_host_gives_the_same_digest() {
     assert_ne!(digest(&one), digest(&elsewhere));
 }
 
-#[test]
-fn a_profile_with_egress_is_refused() {
+fn with_egress(hosts: &[&str]) -> Profile {
     let mut profile = shipped("untrusted");
-    let rule = Rule::parse("*.example.org:443", List::Allow, "", "test").expect("a rule");
-    profile.egress.rules.allow = vec![rule];
-    let refused = plan(&profile, &host(Tier::Root)).expect_err("nothing mediates egress yet");
-    assert_eq!(refused.code, "egress_not_supported");
-    assert!(refused.message.contains("`*.example.org:443`"), "{refused}");
+    let rules = hosts.iter().map(|host| Rule::parse(host, List::Allow, "", "test").expect("a rule"));
+    profile.egress.rules.allow = rules.collect();
+    profile
+}
+
+#[test]
+fn a_profile_with_egress_has_a_gate_where_there_are_namespaces() {
+    for tier in [Tier::Root, Tier::User] {
+        let plan = plan(&with_egress(&["*.example.org:443"]), &host(tier)).expect("a plan");
+        assert!(plan.has_gate());
+        let keeping = &plan.promises[&Promise::Network];
+        assert!(keeping.missing.is_none() && keeping.mechanisms.iter().any(|one| one.contains("gate")), "{keeping:?}");
+    }
+    assert!(!plan(&shipped("untrusted"), &host(Tier::Root)).expect("a plan").has_gate());
+}
+
+/// D9: what nothing would enforce is not accepted.
+#[test]
+fn egress_that_nothing_would_mediate_is_refused_by_its_name() {
+    let mut requests = shipped("untrusted");
+    requests.egress.http = vec!["api.example.org".into()];
+    let cases = [
+        (with_egress(&["*.example.org:443"]), Tier::Bare, "`*.example.org:443`"),
+        (with_egress(&["udp://time.example:123"]), Tier::Root, "`udp://time.example:123`"),
+        (requests, Tier::Root, "`api.example.org`"),
+    ];
+    for (profile, tier, named) in cases {
+        let refused = plan(&profile, &host(tier)).expect_err("nothing mediates this yet");
+        assert_eq!(refused.code, "egress_not_supported");
+        assert!(refused.message.contains(named), "{refused}");
+    }
 }
 
 /// D8: other sandboxes then ran without, and said nothing.

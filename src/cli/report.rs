@@ -201,6 +201,13 @@ fn lines(verdict: &Verdict) -> Vec<String> {
             "settings" => format!("change settings ({}) in", printable(&denial.rule)),
             kind => kind.to_owned(),
         };
+        if denial.mechanism == "gate" {
+            let kind = if denial.kind == "connect" { "connect to" } else { "look up" };
+            let (what, rule) = (printable(&denial.what), printable(&denial.rule));
+            lines.push(format!("denied: {kind} `{what}` ({rule}; profile `{}`{times})", verdict.profile));
+            lines.push(format!("hint: {}", printable(&denial.remedy)));
+            continue;
+        }
         lines.push(format!("denied: {kind} `{}` (shielded by `{}`{times})", printable(&denial.what), verdict.profile));
     }
     lines

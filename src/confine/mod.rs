@@ -8,10 +8,12 @@ use nix::errno::Errno;
 
 pub mod capabilities;
 pub mod descriptors;
+pub mod gateway;
 pub mod identity;
 pub mod landlock;
 pub mod limits;
 pub mod mounts;
+pub mod netlink;
 pub mod network;
 pub mod seccomp;
 pub mod shields;

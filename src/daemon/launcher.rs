@@ -17,6 +17,7 @@ use nix::unistd::{Gid, Pid, getpid, setgroups};
 use super::config::{self, Config, Known, Peer, Standing};
 use super::privsep::{Answer, Ask, Connection};
 use crate::confine::{Failed, Ids};
+use crate::egress;
 use crate::jail::channel::{Arrived, Channel};
 use crate::jail::mandate::{Grant, Mandate};
 use crate::jail::{accounts, launcher as keeper, remains};
@@ -221,7 +222,7 @@ fn become_keeper(end: Channel, peer: &Peer, grant: Grant, own: Ids) -> ! {
         if own.uid == 0 { take_groups(peer) } else { Ok(()) }
     });
     match prepared {
-        Ok(()) => keeper::serve(end, None, &mandate),
+        Ok(()) => keeper::serve(end, None, &mandate, egress::gate::live),
         Err(failed) => {
             say_last(&end, &FromLauncher::Failed(crate::jail::failure(failed)));
             process::leave(1)

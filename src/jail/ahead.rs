@@ -2,6 +2,7 @@
 //! want. The supervisor still reads its arguments meanwhile, and the kernel makes namespaces beside both.
 
 use super::accounts;
+use super::gate::Live;
 use super::init::{Birth, HeadStart};
 use super::mandate::Mandate;
 use super::opening::Jail;
@@ -60,17 +61,19 @@ impl Setting {
 pub struct Ahead {
     /// For whom, and on what host.
     pub setting: Setting,
+    /// What a gate does.
+    pub gate: Live,
     tier: Tier,
     begun: Result<Jail, Failed>,
 }
 
 impl Ahead {
     /// Begins a jail of the tier that the request is expected to ask for, or of the best.
-    pub fn begin(expected: Option<Tier>, mandate: &Mandate) -> Ahead {
+    pub fn begin(expected: Option<Tier>, mandate: &Mandate, gate: Live) -> Ahead {
         let setting = Setting::of(mandate);
         let tier = expected.unwrap_or(setting.best);
         let begun = setting.begin(tier, HeadStart::of(tier));
-        Ahead { setting, tier, begun }
+        Ahead { setting, gate, tier, begun }
     }
 
     /// The jail that was begun, if it is of `tier`, or one that is.

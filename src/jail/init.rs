@@ -23,7 +23,7 @@ use super::{cgroup, descendants, failure};
 use crate::confine::limits::Counted;
 use crate::confine::mounts::{Opener, Root};
 use crate::confine::shields::Shielded;
-use crate::confine::{Failed, Ids, capabilities, identity, landlock, limits, mounts, seccomp, shields};
+use crate::confine::{Failed, Ids, capabilities, gateway, identity, landlock, limits, mounts, seccomp, shields};
 use crate::host::Tier;
 use crate::plan::promise::SIGNALS;
 use crate::plan::{Identity, ahead};
@@ -80,9 +80,13 @@ fn serve(launcher: &Channel, birth: Birth) -> Result<(), Failed> {
     let Some((orders, trees)) = await_orders(launcher)? else { return Ok(()) };
     let shielded = build(begun, &orders, trees, birth)?;
     beside.map_or(Ok(()), Beside::enter)?;
+    let sockets = if orders.plan.has_gate() { gateway::open()?.into_list() } else { Vec::new() };
     let Some((filters, groups)) = await_filters(launcher)? else { return Ok(()) };
     cgroup::join(&groups).map_err(Failed::at("join_groups"))?;
-    launcher.send(&FromInit::Joined, &[]).map_err(Failed::at("send_joined"))?;
+    let passed: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
+    launcher.send(&FromInit::Joined, &passed).map_err(Failed::at("send_joined"))?;
+    // They are the gate's now. With one of them a command could be answered by another.
+    drop(sockets);
     confine(&orders, &filters)?;
     let scoped = birth.tier == Tier::Bare && orders.plan.landlock.abi >= SIGNALS;
     let mut runs = Runs::new(launcher, *orders, *filters, shielded);

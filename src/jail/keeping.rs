@@ -331,6 +331,7 @@ impl Kept<'_> {
                 transferred: None,
             },
             denials: last.denials,
+            reached: self.raised.jail.reached(inside.began.elapsed()),
         };
         tell(inside.channel.as_ref(), &FromLauncher::Ended(started, Box::new(ended)), None);
     }

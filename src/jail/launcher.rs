@@ -16,6 +16,7 @@ use nix::sys::signal::Signal;
 use super::ahead::Ahead;
 use super::channel::{Arrived, Channel};
 use super::failure;
+use super::gate::Live;
 use super::keeping;
 use super::mandate::Mandate;
 use super::not_started::NotStarted;
@@ -29,12 +30,13 @@ use crate::wire::privsep::{FromLauncher, Lifetime, RunRequest, ToLauncher};
 
 /// Serves one supervisor, who will ask for tier `expected` or does not care, until it is gone; for whom, `mandate` says. Runs
 /// in a fork of `main`, made before any thread.
-pub fn serve(supervisor: Channel, expected: Option<Tier>, mandate: &Mandate) -> ! {
+pub fn serve(supervisor: Channel, expected: Option<Tier>, mandate: &Mandate, gate: Live) -> ! {
     // A failure to start up leaves the supervisor with a closed channel, which it reports.
     if prepare().is_ok() {
-        let mut begun = Some(Begun::Jail(Box::new(Ahead::begin(expected, mandate))));
+        let mut begun = Some(Begun::Jail(Box::new(Ahead::begin(expected, mandate, gate))));
         while let Ok(Arrived::Message(message, descriptors)) = supervisor.receive::<ToLauncher>() {
-            let mut ready = || begun.take().unwrap_or_else(|| Begun::Jail(Box::new(Ahead::begin(expected, mandate))));
+            let new = || Begun::Jail(Box::new(Ahead::begin(expected, mandate, gate)));
+            let mut ready = || begun.take().unwrap_or_else(new);
             let begins = matches!(message, ToLauncher::Run(_) | ToLauncher::Open(..));
             let told = match message {
                 ToLauncher::Run(request) => run(&supervisor, *request, descriptors, ready()),

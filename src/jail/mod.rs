@@ -18,6 +18,7 @@ pub mod environment;
 pub mod examine;
 pub mod files;
 pub mod folding;
+pub mod gate;
 pub mod idmap;
 pub mod init;
 pub mod keeping;

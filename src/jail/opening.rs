@@ -9,6 +9,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -17,12 +18,14 @@ use nix::unistd::{Pid, getpid};
 
 use super::cgroup::Group;
 use super::channel::{Arrived, Channel};
+use super::gate::Gate;
 use super::init::{self, Birth};
 use super::removal::remove_tree;
 use crate::confine::Failed;
 use crate::confine::identity::errno_of;
 use crate::host::{Controllers, Tier};
 use crate::sys::process::{self, Fork, namespaces};
+use crate::verdict::run::Reached;
 use crate::wire::privsep::{Command, Filters, FromInit, Orders, Run, ToInit};
 
 /// A jail that exists.
@@ -38,6 +41,8 @@ pub struct Jail {
     pub birth: Birth,
     /// Private directories on the host's disk, where there is no view to hold them (bare tier).
     pub private: Option<PathBuf>,
+    /// What mediates its egress, where the plan has any.
+    pub gate: Option<Gate>,
     // Held as long as we live, so that nobody takes them for what a dead launcher left.
     private_lock: Option<Flock<File>>,
     closed: bool,
@@ -59,7 +64,7 @@ impl Jail {
                 become_init(inits, birth)
             }
             Fork::Parent(init) => {
-                Ok(Jail { init, channel, group, birth, private: None, private_lock: None, closed: false })
+                Ok(Jail { init, channel, group, birth, private: None, gate: None, private_lock: None, closed: false })
             }
         }
     }
@@ -109,6 +114,20 @@ impl Jail {
         }
     }
 
+    /// Gives the gate the sockets that init made in the jail's network. Neither may be there without the other.
+    pub fn open_gate(&self, sockets: &[OwnedFd]) -> Result<(), Failed> {
+        match (&self.gate, sockets) {
+            (None, []) => Ok(()),
+            (Some(gate), [_, ..]) => gate.open(sockets),
+            (None, _) | (_, []) => Err(Failed::at("open_gate")(Errno::EPROTO)),
+        }
+    }
+
+    /// What a run that began `within` ago has reached.
+    pub fn reached(&self, within: Duration) -> Reached {
+        self.gate.as_ref().map(|gate| gate.reached(within)).unwrap_or_default()
+    }
+
     /// Makes the private places of a jail without a view, outside of its workspace.
     pub fn make_private(&mut self, workspace: &Path) -> Result<&Path, Failed> {
         let path = private_parent(workspace).join(format!(
@@ -147,6 +166,7 @@ impl Jail {
             self.channel = Channel::pair().map_err(Failed::at("close_jail"))?.0;
         }
         process::wait_for(self.init).map_err(Failed::at("close_jail"))?;
+        drop(self.gate.take());
         if !self.birth.tier.has_namespaces() {
             super::descendants::end_all().map_err(Failed::at("close_jail"))?;
         }
@@ -228,16 +248,19 @@ fn unguessable() -> Result<String, Errno> {
 
 /// In the child: nothing of the launcher's is kept but the channel.
 fn become_init(channel: Channel, birth: Birth) -> ! {
-    let keep = u32::try_from(channel.as_fd().as_raw_fd()).unwrap_or(3);
-    let closed = init::let_go_of_stdio().and_then(|()| {
-        let failed = Failed::at("close_others");
-        if keep > 3 {
-            process::close_between(3, keep - 1).map_err(&failed)?;
-        }
-        process::close_from(keep.saturating_add(1)).map_err(&failed)
-    });
-    match closed {
+    match close_all_but(&channel) {
         Ok(()) => init::live(channel, birth),
         Err(_) => process::leave(1),
     }
+}
+
+/// Closes every descriptor but `channel`, and puts nothing in the place of stdin, stdout and stderr.
+pub fn close_all_but(channel: &Channel) -> Result<(), Failed> {
+    let keep = u32::try_from(channel.as_fd().as_raw_fd()).unwrap_or(3);
+    init::let_go_of_stdio()?;
+    let failed = Failed::at("close_others");
+    if keep > 3 {
+        process::close_between(3, keep - 1).map_err(&failed)?;
+    }
+    process::close_from(keep.saturating_add(1)).map_err(&failed)
 }

@@ -4,16 +4,17 @@
 //! Each attempt belongs to a promise and has the answers that keep it. What comes back goes into the verdict's
 //! `enforcement`; one attempt that got through, and the process ends instead of executing anything.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::mount::{MsFlags, mount};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::kill;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, socket};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, connect, recv, send, socket};
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 
@@ -44,7 +45,7 @@ pub fn attempt(orders: &Orders, shielded: &[Shielded]) -> Proof {
     let mut findings = Vec::with_capacity(MOST_SHIELDED);
     try_filesystem(&orders.plan, &mut findings);
     try_shielded(shielded, &mut findings);
-    try_network(&mut findings);
+    try_network(&orders.plan, &mut findings);
     try_identity(orders, &mut findings);
     try_syscalls(&mut findings);
     try_limits(&orders.plan, &mut findings);
@@ -107,17 +108,41 @@ fn try_shielded(shielded: &[Shielded], findings: &mut Vec<Finding>) {
     }
 }
 
-fn try_network(findings: &mut Vec<Finding>) {
+fn try_network(plan: &Plan, findings: &mut Vec<Finding>) {
     // 192.0.2.1 is reserved for documentation, RFC 5737: nobody is there to be bothered if this gets out.
     let address = SockaddrIn::new(192, 0, 2, 1, 9);
-    let out = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
-        .and_then(|socket| connect(std::os::fd::AsRawFd::as_raw_fd(&socket.as_fd()), &address));
+    let socket_of = |kind| socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, None);
+    let to = |socket: &OwnedFd| connect(socket.as_raw_fd(), &address);
+    let out = socket_of(SockType::Datagram).and_then(|socket| {
+        to(&socket)?;
+        // Where a gate is, every address has a route, which leads nowhere.
+        if plan.has_gate() { send(socket.as_raw_fd(), b"x", MsgFlags::empty()).map(drop) } else { Ok(()) }
+    });
     findings.push(finding(Promise::Network, "route a datagram out", out, &[Errno::ENETUNREACH, Errno::EPERM]));
+    if plan.has_gate() {
+        let past = socket_of(SockType::Stream).and_then(|socket| to(&socket).and_then(|()| hear_from(&socket)));
+        let kept = &[Errno::ECONNRESET, Errno::ECONNREFUSED];
+        findings.push(finding(Promise::Network, "connect to an address that no rule allows", past, kept));
+    }
     for (family, name) in
         [(AddressFamily::Unix, "unix"), (AddressFamily::Packet, "packet"), (AddressFamily::Vsock, "vsock")]
     {
         let made = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
         findings.push(finding(Promise::Network, &format!("make a {name} socket"), made.map(drop), &[Errno::EPERM]));
+    }
+}
+
+/// Waits for a byte, or for the end of a connection that was none.
+fn hear_from(socket: &OwnedFd) -> Result<(), Errno> {
+    const PATIENCE: u16 = 5000;
+    let mut watched = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    // A gate that says neither yes nor no keeps nothing.
+    if poll(&mut watched, PollTimeout::from(PATIENCE))? == 0 {
+        return Err(Errno::ETIMEDOUT);
+    }
+    match recv(socket.as_raw_fd(), &mut [0], MsgFlags::empty())? {
+        0 => Err(Errno::ECONNREFUSED),
+        _ => Ok(()),
     }
 }
 

@@ -14,6 +14,7 @@ use super::ahead::{Ahead, Setting};
 use super::channel::Channel;
 use super::deciding::{self, Prepared, choose_tier, make_filters};
 use super::environment;
+use super::gate::{Gate, Live};
 use super::not_started::NotStarted;
 use super::opening::Jail;
 use super::stdio::{self, Given};
@@ -126,6 +127,7 @@ pub struct Settled {
     pub setting: Setting,
     /// What it is made by.
     pub prepared: Prepared,
+    live: Live,
     jail: Jail,
 }
 
@@ -134,22 +136,26 @@ pub fn settle(request: &RunRequest, ahead: Ahead) -> Result<Settled, NotStarted>
     ahead.setting.mandate.admit(&request.profile)?;
     let tier = choose_tier(request.tier, &ahead.setting)?;
     ahead.setting.admit_tier(tier)?;
+    let live = ahead.gate;
     let (setting, jail) = ahead.into_jail(tier)?;
     let (jail, prepared) = deciding::fit(request, &setting, jail)?;
     setting.mandate.hold_on()?;
-    Ok(Settled { setting, prepared, jail })
+    Ok(Settled { setting, prepared, live, jail })
 }
 
 impl Settled {
     /// Has init build it, beside which the rest is made.
     pub fn build(self, keeps: Keeps) -> Result<(Setting, Raised), NotStarted> {
-        let Settled { setting, prepared, mut jail } = self;
+        let Settled { setting, prepared, live, mut jail } = self;
         let private = match jail.birth.tier {
             Tier::Bare => jail.make_private(&prepared.workspace.directory.path)?.to_string_lossy().into_owned(),
             Tier::Root | Tier::User => String::new(),
         };
         order(&jail, &prepared, &private, keeps)?;
         // From here on init builds the view, and all this happens beside it.
+        if prepared.plan.has_gate() {
+            jail.gate = Some(Gate::begin(live, &prepared.plan.egress, setting.own, jail.init)?);
+        }
         jail.group.apply(&prepared.plan.limits)?;
         jail.confine(make_filters(&prepared)?)?;
         Ok((setting, Raised { jail, prepared, private }))
@@ -204,6 +210,7 @@ fn for_init(prepared: &Prepared) -> Plan {
         shields: plan.shields.iter().map(without_reason).collect(),
         naming: plan.naming,
         identity: plan.identity,
+        egress: plan.egress.clone(),
         syscalls: SyscallPolicy::default(),
         limits: plan.limits.clone(),
         environment: BTreeMap::new(),
@@ -237,7 +244,7 @@ fn order(jail: &Jail, prepared: &Prepared, private: &str, keeps: Keeps) -> Resul
 /// could tell.
 pub fn await_membership(jail: &Jail) -> Result<Vec<Finding>, NotStarted> {
     match jail.hear()? {
-        (FromInit::Joined, _) => {}
+        (FromInit::Joined, sockets) => jail.open_gate(&sockets)?,
         (FromInit::Failed(failure), _) => return Err(NotStarted::ByInit(failure)),
         _ => return Err(Failed::at("await_membership")(Errno::EPROTO).into()),
     }

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::ahead::{Ahead, Setting};
+use super::gate::Live;
 use super::not_started::NotStarted;
 use super::start::{self, Entered, Raised};
 use super::workspace::{self, Workspace};
@@ -19,6 +20,8 @@ use crate::wire::privsep::{Finding, Keeps, RunRequest};
 pub struct Waiting {
     request: RunRequest,
     setting: Setting,
+    // For the jail that is begun in its place, should it serve nobody.
+    gate: Live,
     raised: Raised,
     membership: Vec<Finding>,
     // What existed of what shields name before they were raised.
@@ -28,12 +31,13 @@ pub struct Waiting {
 impl Waiting {
     /// Makes it, and waits until it stands. The command, its environment and its place count for nothing.
     pub fn make(request: RunRequest, ahead: Ahead) -> Result<Waiting, NotStarted> {
+        let gate = ahead.gate;
         let settled = start::settle(&request, ahead)?;
         let (plan, workspace) = (&settled.prepared.plan, &settled.prepared.workspace);
         let found = find(plan, workspace, &settled.setting)?;
         let (setting, raised) = settled.build(Keeps::NextRun)?;
         let membership = start::await_membership(&raised.jail)?;
-        Ok(Waiting { request, setting, raised, membership, found })
+        Ok(Waiting { request, setting, gate, raised, membership, found })
     }
 
     /// Whether it can be what `request` asks for.
@@ -62,10 +66,10 @@ impl Waiting {
 
     /// What is left of it for a request that it does not serve.
     pub fn give_up(self) -> Ahead {
-        let Waiting { setting, raised, .. } = self;
+        let Waiting { setting, gate, raised, .. } = self;
         // Its groups have the name that the next one's will have.
         drop(raised);
-        Ahead::begin(None, &setting.mandate)
+        Ahead::begin(None, &setting.mandate, gate)
     }
 }
 

@@ -139,6 +139,7 @@ pub fn ended(running: Running, last: FromInit, cause: Option<Cause>) -> Result<O
             transferred: counted.transferred,
         },
         denials,
+        reached: running.jail.reached(running.began.elapsed()),
     };
     Ok(Over { ended, jail: running.jail })
 }

@@ -52,11 +52,19 @@ fn cut(verdict: &mut Verdict, texts: usize, lists: usize) {
         verdict.argv.push(format!("{CUT} and {left_out} more"));
     }
     verdict.denials.truncate(lists);
+    let activity = &mut verdict.activity;
+    let left_out = activity.connections.len().saturating_sub(lists);
+    activity.connections.truncate(lists);
+    activity.unlisted = activity.unlisted.saturating_add(u64::try_from(left_out).unwrap_or(u64::MAX));
+    let contacts = verdict.activity.connections.iter_mut();
+    let contacts = contacts.flat_map(|contact| [contact.name.as_mut(), Some(&mut contact.rule)]).flatten();
     let reason = verdict.reason.iter_mut().flat_map(|reason| [Some(&mut reason.message), reason.remedy.as_mut()]);
-    let denials = verdict.denials.iter_mut().flat_map(|denial| [&mut denial.what, &mut denial.rule]);
+    let denials =
+        verdict.denials.iter_mut().flat_map(|denial| [&mut denial.what, &mut denial.rule, &mut denial.remedy]);
     let asked = [verdict.cwd.as_mut(), verdict.agent.as_mut(), verdict.session.as_mut()];
     let named = [Some(&mut verdict.id), Some(&mut verdict.profile), Some(&mut verdict.time)];
-    let texts_of = verdict.argv.iter_mut().chain(denials).chain(reason.chain(asked).chain(named).flatten());
+    let texts_of =
+        verdict.argv.iter_mut().chain(denials).chain(contacts).chain(reason.chain(asked).chain(named).flatten());
     texts_of.for_each(|text| cut_text(text, texts));
     verdict.shortened = true;
 }

@@ -14,6 +14,7 @@ use super::view;
 use super::{Identity, Landlock, Limits, Naming, Owner, Plan};
 use crate::host::{HostFacts, IdmappedMounts, Tier};
 use crate::policy::document::Authority;
+use crate::policy::egress::rule::{Over, Protocol};
 use crate::policy::library::Library;
 use crate::policy::syscalls::{SyscallPolicy, merge};
 use crate::profile::error::ProfileError;
@@ -91,7 +92,7 @@ pub fn own_set(name: &str, library: &Library) -> Result<SyscallPolicy, Refused> 
 
 /// Resolves `profile` against one request and one host.
 pub fn compile(profile: &Profile, request: &Request, host: &HostFacts, tiers: &TierPolicies) -> Result<Plan, Refused> {
-    refuse_egress(profile)?;
+    refuse_egress(profile, host)?;
     let paths = place_workspace(profile, request, host);
     refuse_hidden_workspace(profile, request, &paths)?;
     let vetting = decide_vetting(profile, host);
@@ -107,6 +108,7 @@ pub fn compile(profile: &Profile, request: &Request, host: &HostFacts, tiers: &T
         shields,
         naming,
         identity: choose_identity(profile, request, host),
+        egress: profile.egress.rules.clone(),
         syscalls: choose_syscalls(profile, host, naming, tiers),
         limits: set_limits(profile, request, host),
         environment: make_environment(profile, request, &paths),
@@ -118,14 +120,28 @@ pub fn compile(profile: &Profile, request: &Request, host: &HostFacts, tiers: &T
     keep_promises(plan, profile, host)
 }
 
-fn refuse_egress(profile: &Profile) -> Result<(), Refused> {
-    let named = profile.egress.rules.allow.first().map(|rule| &rule.text);
-    let Some(first) = named.or(profile.egress.http.first()) else { return Ok(()) };
-    Err(Refused {
-        code: "egress_not_supported",
-        message: format!("profile `{}` asks for egress to `{first}`, which this version cannot mediate", profile.name),
-        remedy: Some("use a profile without [egress], such as `untrusted` or `offline`".into()),
-    })
+/// Refuses what no gate of this version and this tier would enforce.
+fn refuse_egress(profile: &Profile, host: &HostFacts) -> Result<(), Refused> {
+    let no = |what: String, remedy: &str| {
+        let message = format!("profile `{}` asks for {what}", profile.name);
+        Err(Refused { code: "egress_not_supported", message, remedy: Some(remedy.into()) })
+    };
+    if let Some(first) = profile.egress.http.first() {
+        let what = format!("rules for requests to `{first}`, which this version cannot look into");
+        return no(what, "allow the host in `allow` of [egress], or use a profile without [[egress.http]]");
+    }
+    let rules = &profile.egress.rules;
+    if let Some(rule) = rules.allow.iter().find(|rule| rule.over != Over::Only(Protocol::Tcp)) {
+        let what = format!("egress to `{}`, and this version mediates TCP alone", rule.text);
+        return no(what, "use a profile without rules for UDP");
+    }
+    match rules.allow.first() {
+        Some(rule) if !host.tier.has_namespaces() => no(
+            format!("egress to `{}`, which needs a network namespace that this tier does not have", rule.text),
+            "use a profile without [egress], such as `untrusted` or `offline`, or run `clawjail doctor` for the cause",
+        ),
+        _ => Ok(()),
+    }
 }
 
 fn refuse_hidden_workspace(profile: &Profile, request: &Request, paths: &Paths) -> Result<(), Refused> {

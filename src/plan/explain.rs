@@ -12,6 +12,7 @@ use super::digest::digest;
 use super::view::{BARE_HOME, BARE_TMP};
 use super::{Effect, Entry, HostPath, Identity, Naming, Plan, Rights};
 use crate::host::{Controllers, Tier};
+use crate::policy::egress::rule::Rule;
 use crate::policy::syscalls::{Action, SyscallRule};
 use crate::profile::units::{Bytes, Cpus, Span};
 
@@ -51,6 +52,7 @@ pub fn text(plan: &Plan) -> String {
         ("grants", grants(plan)),
         ("made for the jail", made(plan)),
         ("hidden and protected", shields(plan)),
+        ("egress", egress(plan)),
         ("limits", limits(plan)),
         ("identity", identity(plan)),
         ("environment", environment(plan)),
@@ -203,6 +205,21 @@ fn shields(plan: &Plan) -> Vec<Vec<String>> {
         ]));
     }
     rows
+}
+
+fn egress(plan: &Plan) -> Vec<Vec<String>> {
+    let rows = |word, rules: &[Rule]| {
+        let rows = rules.iter().map(|rule| row([word, &rule.text, &rule.why, &rule.from]));
+        rows.collect::<Vec<_>>()
+    };
+    let mut all = rows("allow", &plan.egress.allow);
+    all.extend(rows("deny", &plan.egress.deny));
+    if plan.has_gate() {
+        all.push(row([
+            "loopback of the host, private networks, cloud metadata and the like are denied unless named exactly",
+        ]));
+    }
+    all
 }
 
 fn limits(plan: &Plan) -> Vec<Vec<String>> {

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Controllers, Tier};
+use crate::policy::egress::Rules;
 use crate::policy::syscalls::SyscallPolicy;
 use crate::profile::promise::Promise;
 
@@ -43,6 +44,8 @@ pub struct Plan {
     pub naming: Naming,
     /// Who the command is.
     pub identity: Identity,
+    /// What may be reached through the gate; nothing, and there is none.
+    pub egress: Rules,
     /// Which system calls may be made.
     pub syscalls: SyscallPolicy,
     /// Bounds.
@@ -287,6 +290,11 @@ impl Plan {
     /// Whether names are judged by what git would do with them too, and files are opened for writing by the broker.
     pub fn vets_repositories(&self) -> bool {
         self.naming == Naming::Brokered && self.shields_that(Effect::Vet).next().is_some()
+    }
+
+    /// Whether the jail's network leads to a gate.
+    pub fn has_gate(&self) -> bool {
+        !self.egress.allow_nothing()
     }
 
     /// Shields with `effect`.

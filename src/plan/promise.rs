@@ -16,7 +16,7 @@ pub fn keep(promise: Promise, plan: &Plan, host: &HostFacts) -> Keeping {
     match promise {
         Promise::Filesystem => filesystem(host),
         Promise::Shielded => shielded(plan, host),
-        Promise::Network => network(host),
+        Promise::Network => network(plan, host),
         Promise::Identity => identity(plan, host),
         Promise::Syscalls => kept(vec!["seccomp allow-list".into()]),
         Promise::Processes => processes(host),
@@ -81,10 +81,17 @@ fn shielded(plan: &Plan, host: &HostFacts) -> Keeping {
     )
 }
 
-fn network(host: &HostFacts) -> Keeping {
+fn network(plan: &Plan, host: &HostFacts) -> Keeping {
     let mut mechanisms = vec![];
     if host.tier.has_namespaces() {
-        mechanisms.push("network namespace with loopback only".to_owned());
+        if plan.has_gate() {
+            mechanisms.push(
+                "network namespace with loopback only, whose every connection ends at the gate (nftables)".into(),
+            );
+            mechanisms.push("the gate, which resolves and connects for the jail by the rules of [egress]".into());
+        } else {
+            mechanisms.push("network namespace with loopback only".to_owned());
+        }
         mechanisms.push("seccomp: no socket families but inet, inet6 and route; none of the host's by name".to_owned());
         return kept(mechanisms);
     }

@@ -49,7 +49,7 @@ const LINKS: [(&str, &str); 6] = [
 const FILES: [(&str, &str); 4] = [
     ("/etc/hosts", "127.0.0.1 localhost clawjail\n::1 localhost ip6-localhost\n"),
     ("/etc/hostname", "clawjail\n"),
-    ("/etc/resolv.conf", "# no network in this jail\n"),
+    ("/etc/resolv.conf", "# answered by the gate, where the profile has [egress]\nnameserver 127.0.0.1\n"),
     (
         MARKER,
         "This is the inside of a clawjail. Nothing grants this file: if you can read it, confinement is broken.\n",

@@ -13,7 +13,7 @@ pub enum Promise {
     Filesystem,
     /// Hidden paths cannot be read, protected paths cannot be changed or created.
     Shielded,
-    /// No byte leaves: no address family reaches the host or the network, no socket of the host can be connected to.
+    /// No byte leaves but to what `[egress]` allows: no address family reaches the host or the network, no socket of the host can be connected to.
     Network,
     /// No capability, no way to gain privilege, no keyring of the caller.
     Identity,
@@ -59,7 +59,7 @@ impl Promise {
         match self {
             Promise::Filesystem => "only the paths that the profile names can be read, written or executed",
             Promise::Shielded => "hidden paths cannot be read, protected paths cannot be changed or created",
-            Promise::Network => "nothing leaves: no network, no socket of the host",
+            Promise::Network => "nothing leaves but what [egress] allows: no other network, no socket of the host",
             Promise::Identity => "no capability, no way to gain privilege, no keyring of the caller",
             Promise::Syscalls => "only the system calls of the policy",
             Promise::Processes => "processes outside can be neither seen nor signalled",

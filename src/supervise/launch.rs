@@ -7,6 +7,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 use nix::unistd::Pid;
 
 use super::watch;
+use crate::egress;
 use crate::host::Tier;
 use crate::jail::channel::{Arrived, Channel};
 use crate::jail::mandate::Mandate;
@@ -31,7 +32,7 @@ impl Launcher {
             Fork::Child => {
                 drop(channel);
                 close_others(&launchers);
-                launcher::serve(launchers, expected, &Mandate::Own)
+                launcher::serve(launchers, expected, &Mandate::Own, egress::gate::live)
             }
             Fork::Parent(pid) => {
                 let launcher = Launcher { channel: Rc::new(channel), pid };

@@ -11,7 +11,7 @@ use crate::profile::promise::Promise;
 pub mod redact;
 pub mod run;
 
-use run::{Cause, End, Ended, Finding, NameDenial, Started};
+use run::{Attempt, Cause, Contact, Decision, End, Ended, Finding, NameDenial, Reached, Started};
 
 /// Version of this record's shape. Keys are added under the same number; a changed meaning gets a new one.
 pub const VERSION: u32 = 1;
@@ -53,6 +53,9 @@ pub struct Verdict {
     pub enforcement: Enforcement,
     /// What was denied, as far as it is recorded.
     pub denials: Vec<Denial>,
+    /// What it did that we saw.
+    #[serde(default)]
+    pub activity: Activity,
     /// What it used.
     pub resources: Resources,
     /// What it wrote.
@@ -190,18 +193,58 @@ pub struct Probe {
 /// Something that was denied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Denial {
-    /// `create`, `mkdir`, `rename`, `link`, `symlink`, `output`.
+    /// `create`, `mkdir`, `rename`, `link`, `symlink`, `set`, `settings`; `connect`, `look_up`.
     pub kind: String,
-    /// On what: a path inside the jail.
+    /// On what: a path inside the jail; a host.
     pub what: String,
-    /// By what: `broker`.
+    /// By what: `broker`, `gate`.
     pub mechanism: String,
-    /// The rule: a pattern of the profile.
+    /// The rule: a pattern of the profile, or in words.
     pub rule: String,
     /// How often.
     pub count: u64,
     /// What to do about it.
     pub remedy: String,
+}
+
+/// What a run did, as far as it is seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Activity {
+    /// Connections of the jail, in the order in which they began. Of a jail with several runs at once, those of all of them.
+    pub connections: Vec<Connection>,
+    /// How many more there were, which are not listed.
+    pub unlisted: u64,
+    /// Whether the gate ended before the run did: what it did is not known then, and nothing could be reached after.
+    pub lost: bool,
+}
+
+/// One connection, or what would have been one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Connection {
+    /// The host by name; null when it was asked for by its address.
+    pub name: Option<String>,
+    /// The address that was connected to, or judged; null when it did not come to that.
+    pub address: Option<String>,
+    /// The port.
+    pub port: u16,
+    /// `tcp`.
+    pub protocol: String,
+    /// What was spoken, where it was recognised: `tls`, `http`, `ssh`.
+    pub spoken: Option<String>,
+    /// `allowed`, `denied`, or `failed` when it was allowed and the host could not be reached.
+    pub decision: String,
+    /// The rule that decided, or why it failed.
+    pub rule: String,
+    /// Bytes that the command sent.
+    pub sent: u64,
+    /// Bytes that it received.
+    pub received: u64,
+    /// Microseconds from the start of the jail's gate to that of the connection.
+    pub after_us: u64,
+    /// Microseconds that it lasted, so far when the run ended before it.
+    pub lasted_us: u64,
+    /// How often the same was denied.
+    pub count: u64,
 }
 
 /// What a run used.
@@ -294,7 +337,8 @@ impl Verdict {
             signal: ended.and_then(|ended| if let End::Signalled(signal) = ended.end { Some(signal) } else { None }),
             reason,
             enforcement: started.map(|started| enforcement(&started.enforcement)).unwrap_or_default(),
-            denials: ended.map(|ended| ended.denials.iter().map(denial).collect()).unwrap_or_default(),
+            denials: ended.map(|ended| denials(ended)).unwrap_or_default(),
+            activity: ended.map(|ended| activity(&ended.reached)).unwrap_or_default(),
             resources: ended.map(|ended| resources(ended)).unwrap_or_default(),
             output,
             shortened: false,
@@ -348,6 +392,57 @@ fn enforcement(kept: &[(Promise, Keeping, Vec<Finding>)]) -> Enforcement {
 
 fn errno_name(errno: i32) -> String {
     format!("{:?}", nix::errno::Errno::from_raw(errno))
+}
+
+/// Of the broker, then of the gate.
+fn denials(ended: &Ended) -> Vec<Denial> {
+    let at_the_gate = ended.reached.contacts.iter().filter(|contact| contact.decision == Decision::Denied);
+    ended.denials.iter().map(denial).chain(at_the_gate.map(contact_denial)).collect()
+}
+
+fn contact_denial(contact: &Contact) -> Denial {
+    let host = contact.name.as_ref().or(contact.address.as_ref()).map_or("", String::as_str);
+    // What a name came to matters where that is what was denied.
+    let behind = contact.name.as_ref().and(contact.address.as_ref()).map(|address| format!(" ({address})"));
+    let (kind, what) = match contact.what {
+        Attempt::Connect => ("connect", format!("{host}:{}{}", contact.port, behind.unwrap_or_default())),
+        Attempt::LookUp => ("look_up", host.to_owned()),
+    };
+    Denial {
+        kind: kind.to_owned(),
+        what,
+        mechanism: "gate".to_owned(),
+        rule: contact.rule.clone(),
+        count: contact.count,
+        remedy: contact.remedy.clone().unwrap_or_default(),
+    }
+}
+
+fn activity(reached: &Reached) -> Activity {
+    let connections = reached.contacts.iter().filter(|contact| contact.what == Attempt::Connect).map(connection);
+    Activity { connections: connections.collect(), unlisted: reached.omitted, lost: reached.lost }
+}
+
+fn connection(contact: &Contact) -> Connection {
+    let decision = match contact.decision {
+        Decision::Allowed => "allowed",
+        Decision::Denied => "denied",
+        Decision::Failed => "failed",
+    };
+    Connection {
+        name: contact.name.clone(),
+        address: contact.address.clone(),
+        port: contact.port,
+        protocol: "tcp".to_owned(),
+        spoken: contact.spoken.clone(),
+        decision: decision.to_owned(),
+        rule: contact.rule.clone(),
+        sent: contact.sent,
+        received: contact.received,
+        after_us: contact.after_us,
+        lasted_us: contact.lasted_us,
+        count: contact.count,
+    }
 }
 
 fn denial(denied: &NameDenial) -> Denial {

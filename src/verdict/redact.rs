@@ -67,9 +67,11 @@ impl Verdict {
     /// The command, and every other text that somebody outside could have chosen.
     fn texts(&mut self) -> (&mut Vec<String>, impl Iterator<Item = &mut String>) {
         let reason = self.reason.iter_mut().flat_map(|reason| [Some(&mut reason.message), reason.remedy.as_mut()]);
-        let denials = self.denials.iter_mut().map(|denial| &mut denial.what);
         let asked = [self.cwd.as_mut(), self.agent.as_mut(), self.session.as_mut()];
-        (&mut self.argv, denials.chain(reason.chain(asked).flatten()))
+        // A name can carry what somebody wanted to get out by asking for it.
+        let names = self.activity.connections.iter_mut().filter_map(|connection| connection.name.as_mut());
+        let denials = self.denials.iter_mut().flat_map(|denial| [&mut denial.what, &mut denial.remedy]);
+        (&mut self.argv, denials.chain(names).chain(reason.chain(asked).flatten()))
     }
 
     /// Cuts each text that is longer than allowed by more than `beyond`.

@@ -43,6 +43,91 @@ pub struct Ended {
     pub used: Used,
     /// Names that the broker denied: path inside, what was tried, which shield, how often.
     pub denials: Vec<NameDenial>,
+    /// What the gate saw.
+    pub reached: Reached,
+}
+
+/// What a gate saw of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reached {
+    /// Connections and lookups, the oldest first.
+    pub contacts: Vec<Contact>,
+    /// How many more there were, which are not listed.
+    pub omitted: u64,
+    /// Whether the gate was there to the end.
+    pub lost: bool,
+}
+
+/// One connection that a gate made or denied, or a name that it did not look up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contact {
+    /// What the command did.
+    pub what: Attempt,
+    /// The host by name, if it was asked for by one.
+    pub name: Option<String>,
+    /// The address that it has outside, or that was asked for.
+    pub address: Option<String>,
+    /// The port; 0 of a lookup.
+    pub port: u16,
+    /// What was seen of the protocol above TCP.
+    pub spoken: Option<String>,
+    /// What became of it.
+    pub decision: Decision,
+    /// By which rule, in words.
+    pub rule: String,
+    /// What to do about it, if it was denied.
+    pub remedy: Option<String>,
+    /// Bytes from the jail.
+    pub sent: u64,
+    /// Bytes to the jail.
+    pub received: u64,
+    /// Microseconds since the gate began.
+    pub after_us: u64,
+    /// Microseconds that it lasted, so far if it is not over.
+    pub lasted_us: u64,
+    /// How often the same was denied.
+    pub count: u64,
+}
+
+impl Contact {
+    /// One of which nothing is known yet.
+    pub fn of(what: Attempt) -> Contact {
+        Contact {
+            what,
+            name: None,
+            address: None,
+            port: 0,
+            spoken: None,
+            decision: Decision::Allowed,
+            rule: String::new(),
+            remedy: None,
+            sent: 0,
+            received: 0,
+            after_us: 0,
+            lasted_us: 0,
+            count: 1,
+        }
+    }
+}
+
+/// What a command did that a gate saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Attempt {
+    /// It connected over TCP.
+    Connect,
+    /// It asked for the address of a name.
+    LookUp,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Decision {
+    /// Connected.
+    Allowed,
+    /// Not connected, because of a rule.
+    Denied,
+    /// Allowed, and the host could not be reached.
+    Failed,
 }
 
 /// A name that the broker did not make.

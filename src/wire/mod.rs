@@ -5,6 +5,7 @@
 pub mod fault;
 pub mod files;
 pub mod frame;
+pub mod gate;
 pub mod privsep;
 pub mod reply;
 pub mod reply_files;

@@ -7,7 +7,7 @@
 //! supervisor --> launcher   Run [stdio]   Signal   Kill   or: Open   Enter [stdio, channel]   Close
 //! launcher --> supervisor   Refused | Failed | Started [terminal] ... Ended   or: Opened ... Closed
 //! launcher --> init         Orders [trees]   Confine [groups]   Start [stdio]   Signal   End
-//! init --> launcher         Failed | Joined   NotStarted | Proven   Running [terminal]   Ended
+//! init --> launcher         Failed | Joined [gate's sockets]   NotStarted | Proven   Running [terminal]   Ended
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -258,7 +258,7 @@ pub enum FromInit {
     Failed(Failure),
     /// The run could not be prepared.
     NotStarted(Run, Failure),
-    /// It is in its groups, as far as it can tell.
+    /// It is in its groups, as far as it can tell. Descriptors: the gate's sockets, if the jail has one.
     Joined,
     /// The command's process wears its confinement, and got out when it tried. It executes nothing.
     Broken(Run, Vec<Finding>),

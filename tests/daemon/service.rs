@@ -180,7 +180,7 @@ impl Service {
         let (directory, socket) = (self.directory.clone(), self.socket.clone());
         let root = nix::unistd::geteuid().is_root();
         let place = Place::new(if root { Tier::Root } else { Tier::User });
-        let guard = Service::spawn(&directory, &place.outside.join("log"));
+        let guard = Service::spawn(&directory, &place.outside.join("log"), |command| command);
         let mut service = Service { directory, socket, guard, place };
         service.await_socket();
         service

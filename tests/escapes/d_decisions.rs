@@ -239,7 +239,9 @@ fn bad_profiles(trial: &mut Trial) {
         ("unknown-set", format!("{summary}[filesystem]\nread = [\"@nothing\"]\n")),
         ("no-toml", "<<<".to_owned()),
         ("zero-wall", format!("{summary}[limits]\nprocesses = -1\n")),
-        ("egress", format!("{summary}[egress]\nallow = [\"example.org:443\"]\n")),
+        ("egress", format!("{summary}[egress]\nallow = [\"https://example.org\"]\n")),
+        ("requests", format!("{summary}[[egress.http]]\nhost = \"example.org\"\n")),
+        ("datagrams", format!("{summary}[egress]\nallow = [\"udp://example.org:123\"]\n")),
     ];
     for (name, text) in bad {
         let name = format!("{}{name}", trial.place.token);

@@ -73,9 +73,9 @@ pub const fn case(id: &'static str, says: &'static str, run: fn(&mut Trial)) -> 
 /// What is in the list of known escapes and has no case here, and why: so that nothing is left out in silence.
 const ELSEWHERE: [(&str, &str); 9] = [
     ("A18 A19", "belong to copy-on-write workspaces, which are refused until there are any (A16)"),
-    ("B6", "belongs to the egress gate: nothing connects on a command's behalf yet"),
+    ("B6", "belongs to the egress gate: it connects by what it judged, never by memory of the command"),
     ("B8", "is how every case judges: by what the kernel returned to the hostile program, never by our own log"),
-    ("C1 to C21, C23, C24", "belong to the egress gate: a profile with egress is refused (D9)"),
+    ("C1 to C21, C23, C24", "belong to the egress gate: tests/egress, for what it has by now"),
     ("D1 D3", "do not apply: no rule of ours looks at a command's words or at the name of a program"),
     ("D2", "belongs to the daemon: nothing is approved before it runs yet"),
     ("D13", "is in tests/run/verdicts.rs and tests/ledger: a record holds neither a secret nor a digest of one"),

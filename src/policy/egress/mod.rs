@@ -121,6 +121,11 @@ impl Rules {
         }
     }
 
+    /// Why a name that an allowed one stands for may not be reached, if a rule denies it.
+    pub fn judge_alias(&self, protocol: Protocol, alias: &Name, port: u16) -> Option<Denied> {
+        self.deny.iter().find(|rule| rule.names(alias) && rule.covers(protocol, port)).map(Denied::by_rule)
+    }
+
     /// Ports of UDP that some rule allows.
     pub fn udp_ports(&self) -> Vec<(u16, u16)> {
         let udp = self.allow.iter().filter(|rule| rule.over == Over::Only(Protocol::Udp));

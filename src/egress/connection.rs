@@ -1,0 +1,329 @@
+//! One connection of a jail, from the moment it arrives.
+//!
+//! ```text
+//!   arrived --nothing we gave out--> refused
+//!     '--a name--> judged --> dialled --server speaks first--> relayed
+//!     |                          '--client: TLS for the name, HTTP for the host, SSH, other--> relayed
+//!     |                                            '--for another--> refused
+//!     '--an address--> judged --> dialled --> relayed
+//! ```
+//!
+//! Refused is said in the client's own language where it has one: an HTTP answer, a TLS alert; else the connection is reset.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::{Ip6tOriginalDst, OriginalDst};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::dial::{self, Dialled, NoWay};
+use super::first::{self, First};
+use super::gate::Gate;
+use super::hello::{self, Hello};
+use super::names::Meaning;
+use super::record::Open;
+use super::relay;
+use super::requests::{Flaw, Requests};
+use crate::policy::egress::name::Name;
+use crate::policy::egress::rule::Protocol;
+use crate::policy::egress::{Decision, Denied};
+use crate::verdict::run::{self, Attempt, Contact};
+
+/// Where the probe of a run connects to, to see that it cannot; RFC 5737, and RFC 863.
+pub const PROBE: (IpAddr, u16) = (IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 9);
+
+/// How long a client may take to say what it speaks, once it has begun.
+const BEGINNING: Duration = Duration::from_secs(10);
+/// How long a client that is refused may take to say what language to refuse it in, and to hear it.
+const LAST_WORD: Duration = Duration::from_millis(40);
+/// Ports on which nothing is spoken but TLS, HTTP and SSH.
+const WEB: [u16; 2] = [80, 443];
+
+/// What the jail meant.
+enum Target {
+    Name(Name),
+    Address(IpAddr),
+}
+
+/// Serves one connection to its end.
+pub async fn serve(gate: Rc<Gate>, client: TcpStream) {
+    // Whoever connected to our own socket meant nothing that we could do.
+    let Some(destination) = original(&client) else { return reset(client) };
+    let port = destination.port();
+    if (destination.ip(), port) == PROBE {
+        return reset(client);
+    }
+    let target = match gate.names.borrow().meaning(destination.ip()) {
+        Meaning::Name(name) => Target::Name(name.clone()),
+        Meaning::Address(address) => Target::Address(address),
+        Meaning::Nothing => return reset(client),
+    };
+    let mut contact = contact(&target, port);
+    let asked = match &target {
+        Target::Name(name) => judge(&gate, name, port, &mut contact),
+        // Judged when it is dialled, as every address is.
+        Target::Address(_) => Ok(()),
+    };
+    let dialled = match (asked, &target) {
+        (Err(denied), _) => Err(NoWay::Denied(denied, None)),
+        (Ok(()), Target::Name(name)) => dial::by_name(&gate.rules, &gate.resolver, name, port).await,
+        (Ok(()), Target::Address(address)) => dial::by_address(&gate.rules, *address, port).await,
+    };
+    match dialled {
+        Ok(dialled) => carry(&gate, client, dialled, target, contact).await,
+        Err(no_way) => turn_away(&gate, client, no_way, contact).await,
+    }
+}
+
+/// Where the client wanted to go before the kernel led it here.
+fn original(client: &TcpStream) -> Option<SocketAddr> {
+    let v4 = || {
+        let address = getsockopt(client, OriginalDst).ok()?;
+        let ip = u32::from_be(address.sin_addr.s_addr);
+        Some(SocketAddr::from((std::net::Ipv4Addr::from_bits(ip), u16::from_be(address.sin_port))))
+    };
+    let v6 = || {
+        let address = getsockopt(client, Ip6tOriginalDst).ok()?;
+        let ip = std::net::Ipv6Addr::from(address.sin6_addr.s6_addr);
+        Some(SocketAddr::from((ip, u16::from_be(address.sin6_port))))
+    };
+    let own = client.local_addr().ok()?;
+    let found = if own.is_ipv4() { v4() } else { v6() };
+    found.filter(|destination| *destination != own)
+}
+
+fn contact(target: &Target, port: u16) -> Contact {
+    let (name, address) = match target {
+        Target::Name(name) => (Some(name.to_string()), None),
+        Target::Address(address) => (None, Some(address.to_string())),
+    };
+    Contact { name, address, port, ..Contact::of(Attempt::Connect) }
+}
+
+fn judge(gate: &Gate, name: &Name, port: u16, contact: &mut Contact) -> Result<(), Denied> {
+    match gate.rules.judge_name(Protocol::Tcp, name, port) {
+        Decision::Allowed(rule) => {
+            contact.rule = format!("allow `{}` ({})", rule.text, rule.from);
+            Ok(())
+        }
+        Decision::Denied(denied) => Err(denied),
+    }
+}
+
+async fn turn_away(gate: &Gate, client: TcpStream, no_way: NoWay, mut contact: Contact) {
+    let (denied, address) = match no_way {
+        NoWay::Denied(denied, address) => (denied, address),
+        NoWay::Failed(what, address) => {
+            contact.decision = run::Decision::Failed;
+            contact.rule = what;
+            contact.address = address.map(|address| address.to_string()).or(contact.address);
+            gate.records.note(contact);
+            return reset(client);
+        }
+    };
+    contact.address = address.map(|address| address.to_string()).or(contact.address);
+    let mut said = vec![0; 2048];
+    let length = timeout(LAST_WORD, relay::read(&client, &mut said)).await;
+    said.truncate(length.ok().and_then(Result::ok).unwrap_or(0));
+    refuse(gate, client, &denied, contact, &said).await;
+}
+
+/// Records the refusal, and says it in the client's language.
+async fn refuse(gate: &Gate, client: TcpStream, denied: &Denied, contact: Contact, said: &[u8]) {
+    let answer = match first::tell(said) {
+        First::Tls => Some(vec![21, 3, 3, 0, 2, 2, 49]),
+        First::Http => Some(forbidden(&contact, denied)),
+        First::Undecided | First::Ssh | First::Other => None,
+    };
+    gate.records.note(deny(contact, denied));
+    let Some(answer) = answer else { return reset(client) };
+    let told = relay::write_all(&client, &answer).await.and_then(|()| relay::end(&client));
+    if told.is_ok() {
+        // Closed with something unread, the answer would be lost on its way.
+        let mut rest = vec![0; 4096];
+        let drained = async { while relay::read(&client, &mut rest).await.is_ok_and(|length| length > 0) {} };
+        let _ = timeout(LAST_WORD, drained).await;
+    }
+}
+
+fn deny(contact: Contact, denied: &Denied) -> Contact {
+    let Denied { rule, remedy } = denied.clone();
+    Contact { decision: run::Decision::Denied, rule, remedy: Some(remedy), ..contact }
+}
+
+/// An answer that a model can act on, and a person read.
+fn forbidden(contact: &Contact, denied: &Denied) -> Vec<u8> {
+    let body = serde_json::json!({
+        "error": "denied by clawjail",
+        "host": contact.name.as_ref().or(contact.address.as_ref()),
+        "port": contact.port,
+        "rule": denied.rule,
+        "remedy": denied.remedy,
+    });
+    let body = format!("{body}\n");
+    let head = format!(
+        "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    (head + &body).into_bytes()
+}
+
+/// Nothing more to say: the kernel tells the other end at once that there is no connection.
+fn reset(client: TcpStream) {
+    // Fails only for one that is gone already.
+    let _ = client.set_zero_linger();
+}
+
+async fn carry(gate: &Gate, client: TcpStream, dialled: Dialled, target: Target, contact: Contact) {
+    let Dialled { stream: server, address } = dialled;
+    let contact = Contact { address: Some(address.to_string()), ..contact };
+    let _ = client.set_nodelay(true);
+    let Target::Name(name) = target else {
+        let rule = format!("an address that `allow` names ({address})");
+        let open = gate.records.open(Contact { rule, ..contact });
+        return finish(open, &client, &server).await;
+    };
+    let mut said = Vec::new();
+    let spoken = listen(&client, &server, &mut said).await;
+    match check(spoken, &name, contact.port, &said) {
+        Ok(Speech::Requests(mut requests)) => match requests.feed(&said) {
+            Ok(out) => {
+                let open = gate.records.open(Contact { spoken: Some("http".into()), ..contact });
+                follow(&open, (&client, &server), &mut requests, &out).await;
+            }
+            Err(flaw) => refuse(gate, client, &by_flaw(flaw), contact, &said).await,
+        },
+        Ok(Speech::Any(spoken)) => {
+            let open = gate.records.open(Contact { spoken: spoken.map(str::to_owned), ..contact });
+            if relay::write_all(&server, &said).await.is_ok() {
+                open.entry().sent.set(said.len() as u64);
+                finish(open, &client, &server).await;
+            }
+        }
+        Err(denied) => refuse(gate, client, &denied, contact, &said).await,
+    }
+}
+
+/// Reads into `said` until it is clear what is spoken, or the server has spoken first (`None`).
+async fn listen(client: &TcpStream, server: &TcpStream, said: &mut Vec<u8>) -> Option<First> {
+    let mut piece = vec![0; 8 << 10];
+    // Whoever is first: to be told that there may be something is not enough, so each is tried.
+    tokio::select! {
+        biased;
+        read = relay::read(client, &mut piece) => {
+            said.extend_from_slice(piece.get(..read.unwrap_or(0)).unwrap_or_default());
+            if said.is_empty() {
+                return None;
+            }
+        }
+        () = has_spoken(server) => return None,
+    }
+    let beginning = async {
+        loop {
+            let spoken = first::tell(said);
+            let waits = match spoken {
+                First::Undecided => true,
+                First::Tls => hello::read(said) == Hello::Unfinished,
+                First::Http | First::Ssh | First::Other => false,
+            };
+            if !waits {
+                return spoken;
+            }
+            match relay::read(client, &mut piece).await {
+                Ok(length) if length > 0 => said.extend_from_slice(piece.get(..length).unwrap_or_default()),
+                // It ended before it had begun.
+                Ok(_) | Err(_) => return spoken,
+            }
+        }
+    };
+    Some(timeout(BEGINNING, beginning).await.unwrap_or(First::Undecided))
+}
+
+/// Waits until there is something to read, or there never will be.
+async fn has_spoken(server: &TcpStream) {
+    while server.peek(&mut [0]).await.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {}
+}
+
+/// What goes on between the two.
+enum Speech {
+    /// Requests, each of which is judged.
+    Requests(Requests),
+    /// Bytes.
+    Any(Option<&'static str>),
+}
+
+/// Whether what a client said first speaks of `name`.
+fn check(spoken: Option<First>, name: &Name, port: u16, said: &[u8]) -> Result<Speech, Denied> {
+    let no = |rule: &str| Err(Denied::by(format!("built in: {rule}"), "connect to a host by its own name"));
+    match spoken {
+        None => Ok(Speech::Any(None)),
+        Some(First::Tls) => match hello::read(said) {
+            Hello::For(Some(asked)) if asked == *name => Ok(Speech::Any(Some("tls"))),
+            Hello::For(Some(asked)) => {
+                no(&format!("a TLS client that asks for `{asked}` after connecting to `{name}`"))
+            }
+            Hello::For(None) => no("a TLS client that names no server"),
+            Hello::Unfinished | Hello::Malformed => no("a TLS client whose first message makes no sense"),
+        },
+        Some(First::Http) => Ok(Speech::Requests(Requests::to(name.clone(), port))),
+        Some(First::Ssh) => Ok(Speech::Any(Some("ssh"))),
+        Some(First::Other) if WEB.contains(&port) => no("neither TLS nor HTTP nor SSH on a port of the web"),
+        Some(First::Other) => Ok(Speech::Any(None)),
+        Some(First::Undecided) => no("a client that did not say what it speaks"),
+    }
+}
+
+fn by_flaw(flaw: Flaw) -> Denied {
+    Denied::by(flaw.rule(), "send each request to the host that it is for")
+}
+
+async fn finish(open: Open, client: &TcpStream, server: &TcpStream) {
+    let entry = open.entry();
+    let ended = relay::both(client, server, &entry.sent, &entry.received).await;
+    pass_on(ended, client, server);
+}
+
+/// Judges request after request on their way out, and relays what comes back.
+async fn follow(open: &Open, (client, server): (&TcpStream, &TcpStream), requests: &mut Requests, begun: &[u8]) {
+    let entry = open.entry();
+    let out = async {
+        relay::write_all(server, begun).await?;
+        entry.sent.set(entry.sent.get() + begun.len() as u64);
+        let mut piece = vec![0; 16 << 10];
+        loop {
+            let length = relay::read(client, &mut piece).await?;
+            if length == 0 {
+                return relay::end(server);
+            }
+            match requests.feed(piece.get(..length).unwrap_or_default()) {
+                Ok(out) => {
+                    relay::write_all(server, &out).await?;
+                    entry.sent.set(entry.sent.get() + out.len() as u64);
+                }
+                Err(flaw) => {
+                    let Denied { rule, remedy } = by_flaw(flaw);
+                    open.learn(|contact| {
+                        contact.decision = run::Decision::Denied;
+                        contact.rule = rule;
+                        contact.remedy = Some(remedy);
+                    });
+                    return Err(io::ErrorKind::ConnectionAborted.into());
+                }
+            }
+        }
+    };
+    let ended = tokio::try_join!(out, relay::one_way(server, client, &entry.received)).map(drop);
+    pass_on(ended, client, server);
+}
+
+/// A connection that broke on one side breaks on the other.
+fn pass_on(ended: io::Result<()>, client: &TcpStream, server: &TcpStream) {
+    if ended.is_err() {
+        let _ = client.set_zero_linger();
+        let _ = server.set_zero_linger();
+    }
+}

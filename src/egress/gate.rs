@@ -1,0 +1,155 @@
+//! The life of a gate: what it gives up, what it is told, and when it ends.
+//!
+//! ```text
+//!   forked --confined--> waiting --Open [sockets]--> serving --Tell--> serving ... launcher gone --> dead
+//! ```
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
+use nix::unistd::getppid;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::task::LocalSet;
+
+use super::listen;
+use super::names::Names;
+use super::record::Records;
+use super::resolver::Resolver;
+use crate::confine::{Failed, capabilities, identity, landlock, seccomp};
+use crate::jail::channel::{Arrived, Channel};
+use crate::jail::failure;
+use crate::jail::gate::Assignment;
+use crate::plan::Landlock;
+use crate::plan::compile::own_set;
+use crate::plan::filter::{self, Otherwise};
+use crate::policy::egress::Rules;
+use crate::profile::load::Sources;
+use crate::sys::{abi, process, readiness};
+use crate::wire::gate::{FromGate, ToGate};
+
+/// Sockets for one family, and for both.
+const ONE_FAMILY: usize = 3;
+const BOTH_FAMILIES: usize = 6;
+/// Descriptors: two for each connection, four more for those that move much.
+const DESCRIPTORS: u64 = 16 << 10;
+
+/// All that a gate knows.
+pub struct Gate {
+    /// What may be reached.
+    pub rules: Rules,
+    /// Which address means which name.
+    pub names: RefCell<Names>,
+    /// Whoever knows the addresses outside.
+    pub resolver: Resolver,
+    /// What was done.
+    pub records: Records,
+    /// Whether the jail has IPv6.
+    pub has_v6: bool,
+}
+
+/// Lives and dies as a jail's gate. Runs in a fork of the launcher, which has one thread.
+pub fn live(assignment: Assignment) -> ! {
+    let Assignment { channel, .. } = &assignment;
+    let code = match confine(&assignment) {
+        Ok(resolver) => serve(assignment, resolver).map_or(1, |()| 0),
+        Err(failed) => {
+            // If the launcher is gone there is nobody to tell, and that is why we end.
+            let _ = channel.send(&FromGate::Failed(failure(failed)), &[]);
+            1
+        }
+    };
+    process::leave(code)
+}
+
+/// The order is the content: each step removes what the steps before it needed.
+fn confine(assignment: &Assignment) -> Result<Resolver, Failed> {
+    let failed = Failed::at("confine_gate");
+    process::set_name(c"clawjail-gate").map_err(&failed)?;
+    // As the host has them now. Afterwards no file can be opened any more.
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let resolver = Resolver::new(&read("/etc/resolv.conf"), &read("/etc/hosts"));
+    let unusable = |what: String| Failed { step: "gate_filter", errno: Errno::EINVAL, what: Some(what) };
+    // Built in: what a directory of the host says about jails is not about us.
+    let policy = own_set("gate", &Sources::default().library()).map_err(|refused| unusable(refused.message))?;
+    let filter = filter::compile(&policy, Otherwise::Deny).map_err(|error| unusable(error.to_string()))?;
+    raise_descriptors();
+    if let Some(ids) = assignment.becomes {
+        capabilities::empty_bounding_set()?;
+        identity::become_ids(ids)?;
+    }
+    capabilities::drop_all()?;
+    process::refuse_inspection().map_err(&failed)?;
+    // After the ids, whose change clears it.
+    process::set_parent_death_signal(Signal::SIGKILL).map_err(&failed)?;
+    if getppid() != assignment.launcher {
+        return Err(failed(Errno::ESRCH));
+    }
+    process::refuse_new_privileges().map_err(&failed)?;
+    let abi = abi::landlock();
+    if abi > 0 {
+        landlock::restrict_ours(&Landlock { abi, rules: Default::default(), deny_tcp: false })?;
+    }
+    seccomp::install(&filter)?;
+    Ok(resolver)
+}
+
+fn raise_descriptors() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let most = hard.min(DESCRIPTORS);
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
+}
+
+fn serve(assignment: Assignment, resolver: Resolver) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    LocalSet::new().block_on(&runtime, attend(assignment, resolver))
+}
+
+/// Does what the launcher says until it is gone.
+async fn attend(assignment: Assignment, resolver: Resolver) -> io::Result<()> {
+    let Assignment { channel, rules, .. } = assignment;
+    channel.never_wait()?;
+    let launcher = readiness::watch(Rc::new(channel))?;
+    let Some((ToGate::Open, sockets)) = hear(&launcher).await? else { return Ok(()) };
+    if ![ONE_FAMILY, BOTH_FAMILIES].contains(&sockets.len()) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let gate = Rc::new(Gate {
+        rules,
+        names: RefCell::default(),
+        resolver,
+        records: Records::new(),
+        has_v6: sockets.len() == BOTH_FAMILIES,
+    });
+    listen::serve(&gate, sockets)?;
+    launcher.get_ref().send(&FromGate::Ready, &[])?;
+    while let Some((message, _)) = hear(&launcher).await? {
+        match message {
+            ToGate::Tell { within_us } => {
+                let reached = gate.records.since(Duration::from_micros(within_us));
+                launcher.get_ref().send(&FromGate::Reached(Box::new(reached)), &[])?;
+            }
+            ToGate::Open => return Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+    Ok(())
+}
+
+async fn hear(launcher: &AsyncFd<Rc<Channel>>) -> io::Result<Option<(ToGate, Vec<OwnedFd>)>> {
+    loop {
+        let mut ready = launcher.ready(Interest::READABLE).await?;
+        match ready.get_inner().receive() {
+            Ok(Arrived::Message(message, descriptors)) => return Ok(Some((message, descriptors))),
+            Ok(Arrived::Gone) => return Ok(None),
+            Err(Errno::EAGAIN) => ready.clear_ready(),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What a gate did, kept until somebody asks.
+//!
+//! Owns the list and its bounds. The same denial again only counts; beyond the most that is kept, the oldest is left out and
+//! counted.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::verdict::run::{Contact, Decision, Reached};
+
+/// Contacts that are kept.
+const MOST: usize = 512;
+
+/// One connection under way, or what became of it.
+pub struct Entry {
+    contact: RefCell<Contact>,
+    began: Instant,
+    ended: Cell<Option<Instant>>,
+    /// Bytes from the jail.
+    pub sent: Cell<u64>,
+    /// Bytes to the jail.
+    pub received: Cell<u64>,
+}
+
+/// All of a gate's contacts.
+pub struct Records {
+    began: Instant,
+    entries: RefCell<VecDeque<Rc<Entry>>>,
+    omitted: Cell<u64>,
+}
+
+/// Marks its entry as over when it goes away, however that comes about.
+pub struct Open {
+    entry: Rc<Entry>,
+}
+
+impl Records {
+    /// None yet.
+    pub fn new() -> Records {
+        Records { began: Instant::now(), entries: RefCell::default(), omitted: Cell::new(0) }
+    }
+
+    /// One that goes on.
+    pub fn open(&self, contact: Contact) -> Open {
+        Open { entry: self.push(contact) }
+    }
+
+    /// One that is over.
+    pub fn note(&self, contact: Contact) {
+        let now = Instant::now();
+        let entries = self.entries.borrow();
+        let same = entries.iter().rev().find(|entry| entry.is_same(&contact));
+        if let Some(entry) = same.filter(|_| contact.decision == Decision::Denied) {
+            entry.ended.set(Some(now));
+            entry.contact.borrow_mut().count += 1;
+            return;
+        }
+        drop(entries);
+        self.push(contact).ended.set(Some(now));
+    }
+
+    fn push(&self, contact: Contact) -> Rc<Entry> {
+        let began = Instant::now();
+        let contact = Contact { after_us: micros(began - self.began), count: 1, ..contact };
+        let entry = Rc::new(Entry {
+            contact: RefCell::new(contact),
+            began,
+            ended: Cell::new(None),
+            sent: Cell::new(0),
+            received: Cell::new(0),
+        });
+        let mut entries = self.entries.borrow_mut();
+        if entries.len() >= MOST {
+            entries.pop_front();
+            self.omitted.set(self.omitted.get() + 1);
+        }
+        entries.push_back(entry.clone());
+        entry
+    }
+
+    /// Those that were still going on `within` ago, or began since.
+    pub fn since(&self, within: Duration) -> Reached {
+        let now = Instant::now();
+        let recent = |entry: &&Rc<Entry>| entry.ended.get().is_none_or(|ended| now.duration_since(ended) <= within);
+        let contacts = self.entries.borrow().iter().filter(recent).map(|entry| entry.tell(now)).collect();
+        Reached { contacts, omitted: self.omitted.get(), lost: false }
+    }
+}
+
+impl Default for Records {
+    fn default() -> Records {
+        Records::new()
+    }
+}
+
+impl Entry {
+    fn is_same(&self, other: &Contact) -> bool {
+        let own = self.contact.borrow();
+        own.decision == other.decision
+            && (own.what, own.port, &own.name) == (other.what, other.port, &other.name)
+            && (&own.address, &own.rule) == (&other.address, &other.rule)
+    }
+
+    fn tell(&self, now: Instant) -> Contact {
+        Contact {
+            sent: self.sent.get(),
+            received: self.received.get(),
+            lasted_us: micros(self.ended.get().unwrap_or(now).duration_since(self.began)),
+            ..self.contact.borrow().clone()
+        }
+    }
+}
+
+impl Open {
+    /// Its counters.
+    pub fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    /// Changes what is known of it.
+    pub fn learn(&self, change: impl FnOnce(&mut Contact)) {
+        change(&mut self.entry.contact.borrow_mut());
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.entry.ended.set(Some(Instant::now()));
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,128 @@
+//! A jail's gate, as the launcher holds it. What a gate does is `egress`'s; it runs in a process of its own, which lives no
+//! longer than the jail.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getpid};
+
+use super::channel::{Arrived, Channel};
+use super::opening::close_all_but;
+use crate::confine::{Failed, Ids};
+use crate::plan::compile::{FIRST_THROW_AWAY_UID, THROW_AWAY_UIDS};
+use crate::policy::egress::Rules;
+use crate::sys::process::{self, Fork};
+use crate::verdict::run::Reached;
+use crate::wire::gate::{FromGate, ToGate};
+
+/// How long a gate may take to begin, and to say what it did.
+const PATIENCE: (u16, u16) = (10_000, 2_000);
+
+/// What a new process lives as, if it is to be a gate. Told from above, for what a gate does is no business of a launcher's.
+pub type Live = fn(Assignment) -> !;
+
+/// What a gate is for.
+pub struct Assignment {
+    /// How it speaks with the launcher.
+    pub channel: Channel,
+    /// What may be reached.
+    pub rules: Rules,
+    /// The ids that it takes; none when it has none but the caller's already.
+    pub becomes: Option<Ids>,
+    /// Whom it must not outlive.
+    pub launcher: Pid,
+}
+
+/// A gate.
+#[derive(Debug)]
+pub struct Gate {
+    process: Pid,
+    channel: Channel,
+}
+
+impl Gate {
+    /// Makes one for the jail of `init`. It confines itself while the jail is still being built.
+    pub fn begin(live: Live, rules: &Rules, own: Ids, init: Pid) -> Result<Gate, Failed> {
+        let failed = Failed::at("begin_gate");
+        let (channel, gates) = Channel::pair().map_err(&failed)?;
+        let launcher = getpid();
+        match process::fork_into(0, None).map_err(&failed)? {
+            Fork::Child => {
+                drop(channel);
+                if close_all_but(&gates).is_err() {
+                    process::leave(1);
+                }
+                let becomes = (own.uid == 0).then(|| ids(init));
+                live(Assignment { channel: gates, rules: rules.clone(), becomes, launcher })
+            }
+            Fork::Parent(process) => Ok(Gate { process, channel }),
+        }
+    }
+
+    /// Gives it the sockets in the jail's network, and waits until it serves them.
+    pub fn open(&self, sockets: &[OwnedFd]) -> Result<(), Failed> {
+        let failed = Failed::at("open_gate");
+        let sockets: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
+        match self.channel.send(&ToGate::Open, &sockets) {
+            // It could not go on and has ended; why, is what is heard of it.
+            Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
+        match self.hear(PATIENCE.0).map_err(&failed)? {
+            FromGate::Ready => Ok(()),
+            FromGate::Failed(failure) => Err(Failed {
+                step: "open_gate",
+                errno: Errno::from_raw(failure.errno),
+                what: Some(failure.what.map_or(failure.step.clone(), |what| format!("{}: {what}", failure.step))),
+            }),
+            FromGate::Reached(_) => Err(failed(Errno::EPROTO)),
+        }
+    }
+
+    /// What was reached within this time from now, backwards. A gate that does not say has ended, and nothing could be
+    /// reached since.
+    pub fn reached(&self, within: Duration) -> Reached {
+        let within_us = u64::try_from(within.as_micros()).unwrap_or(u64::MAX);
+        let told = self.channel.send(&ToGate::Tell { within_us }, &[]).and_then(|()| self.hear(PATIENCE.1));
+        match told {
+            Ok(FromGate::Reached(reached)) => *reached,
+            Ok(FromGate::Ready | FromGate::Failed(_)) | Err(_) => Reached { lost: true, ..Reached::default() },
+        }
+    }
+
+    fn hear(&self, patience: u16) -> Result<FromGate, Errno> {
+        let mut watched = [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN)];
+        loop {
+            match poll(&mut watched, PollTimeout::from(patience)) {
+                Ok(0) => return Err(Errno::ETIMEDOUT),
+                Err(Errno::EINTR) => {}
+                polled => {
+                    polled?;
+                    break;
+                }
+            }
+        }
+        match self.channel.receive()? {
+            Arrived::Message(message, _) => Ok(message),
+            Arrived::Gone => Err(Errno::EPIPE),
+        }
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        // Ended already, or ended now: it keeps nothing that anybody still waits for.
+        let _ = kill(self.process, Signal::SIGKILL);
+        let _ = process::wait_for(self.process);
+    }
+}
+
+/// Ids that no jail has, and no other living gate: init's pid is its own, and the range lies behind that of the jails.
+fn ids(init: Pid) -> Ids {
+    let offset = u32::try_from(init.as_raw()).unwrap_or(0) % THROW_AWAY_UIDS;
+    let id = FIRST_THROW_AWAY_UID + THROW_AWAY_UIDS + offset;
+    Ids { uid: id, gid: id }
+}

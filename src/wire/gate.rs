@@ -1,0 +1,34 @@
+//! The messages between a launcher and its jail's gate.
+//!
+//! ```text
+//! launcher --> gate   Open [sockets]   Tell
+//! gate --> launcher   Failed | Ready   Reached
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use super::privsep::Failure;
+use crate::verdict::run::Reached;
+
+/// From the launcher to the gate.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ToGate {
+    /// Serve. Descriptors: sockets made in the jail's network, TCP and names over UDP and TCP, of IPv4 and then of IPv6.
+    Open,
+    /// Say what was reached.
+    Tell {
+        /// What went on within so many microseconds from now, backwards.
+        within_us: u64,
+    },
+}
+
+/// From the gate to the launcher.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum FromGate {
+    /// It could not confine itself, and has ended.
+    Failed(Failure),
+    /// It serves.
+    Ready,
+    /// What was reached.
+    Reached(Box<Reached>),
+}

@@ -1,0 +1,175 @@
+//! The gate as a process: what it is, how it dies, and that a jail has no way around it.
+
+use std::fs;
+use std::process::Command;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::in_each_tier;
+use super::support::jail::Jail;
+use super::support::place::Place;
+use super::world::{World, wait_for};
+
+/// The gate below the process `from`: a child of its launcher.
+fn gate_below(from: u32) -> Option<u32> {
+    let children = fs::read_to_string(format!("/proc/{from}/task/{from}/children")).unwrap_or_default();
+    children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).find_map(|pid: u32| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        if name.trim() == "clawjail-gate" { Some(pid) } else { gate_below(pid) }
+    })
+}
+
+fn status(pid: u32, key: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+    line.unwrap_or_default().split_ascii_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_gate_has_no_power_and_ends_with_its_jail() {
+    in_each_tier(|world, place| {
+        let jail = Jail::new(place).profile("web");
+        let child =
+            world.start(place, &jail, &["bash", "-c", "echo > begun; while [ ! -e done ]; do sleep 0.01; done"]);
+        wait_for(|| place.holds("begun").then_some(()));
+        let gate = wait_for(|| gate_below(child.id()));
+        for (key, wanted) in
+            [("CapEff", "0000000000000000"), ("CapPrm", "0000000000000000"), ("NoNewPrivs", "1"), ("Seccomp", "2")]
+        {
+            assert_eq!(status(gate, key), wanted, "{key}");
+        }
+        if place.account().uid == 0 {
+            let uid: u32 = status(gate, "Uid").split(' ').next().and_then(|uid| uid.parse().ok()).expect("a uid");
+            assert!(uid > 0x7000_0000, "{uid}");
+            assert_eq!((status(gate, "CapBnd").as_str(), status(gate, "Groups").as_str()), ("0000000000000000", ""));
+        }
+        place.write("done", "");
+        assert_eq!(jail.finish(child).code, Some(0));
+        wait_for(|| fs::metadata(format!("/proc/{gate}")).is_err().then_some(()));
+    });
+}
+
+#[test]
+fn without_its_gate_a_jail_reaches_nothing_and_the_verdict_says_so() {
+    in_each_tier(|world, place| {
+        let jail = Jail::new(place).profile("web");
+        let script = "head -c5 < /dev/tcp/good.example/7000; echo > begun; while [ ! -e done ]; do sleep 0.01; done; \
+                      curl -sS -m 5 http://good.example/after; curl -sS -m 5 http://198.18.1.0/after; echo end";
+        let child = world.start(place, &jail, &["bash", "-c", script]);
+        wait_for(|| place.holds("begun").then_some(()));
+        let gate = wait_for(|| gate_below(child.id()));
+        kill(Pid::from_raw(i32::try_from(gate).expect("a pid")), Signal::SIGKILL).expect("a gate");
+        place.write("done", "");
+        let ran = jail.finish(child);
+        assert_eq!(ran.text(), "helloend", "{}", ran.whole());
+        assert!(!world.log().contains("/after"));
+        assert_eq!(ran.verdict["activity"]["lost"], true, "{}", ran.verdict["activity"]);
+    });
+}
+
+#[test]
+fn a_killed_run_leaves_no_gate() {
+    in_each_tier(|world, place| {
+        let jail = Jail::new(place).profile("web");
+        let mut child = world.start(place, &jail, &["sh", "-c", "echo > begun; sleep 60"]);
+        wait_for(|| place.holds("begun").then_some(()));
+        let gate = wait_for(|| gate_below(child.id()));
+        child.kill().expect("our own child");
+        child.wait().expect("our own child");
+        wait_for(|| fs::metadata(format!("/proc/{gate}")).is_err().then_some(()));
+    });
+}
+
+/// C19, C20: the gate's own sockets and settings are no host, and no command can change what leads to them.
+#[test]
+fn a_command_cannot_reach_take_or_change_what_leads_to_the_gate() {
+    in_each_tier(|world, place| {
+        let program = r#"
+import ctypes, socket, struct
+def tried(attempt):
+    try:
+        return attempt() or 'worked'
+    except OSError as error:
+        return error.strerror
+def bind(kind, address, port):
+    s = socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET, kind)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    s.bind((address, port))
+for address in ('127.0.0.1', '0.0.0.0', '198.18.0.1', '::1', '::', 'fd00:c1a0::1', '93.184.216.34'):
+    for kind, port in ((socket.SOCK_STREAM, 1), (socket.SOCK_STREAM, 53), (socket.SOCK_DGRAM, 53), (socket.SOCK_STREAM, 443)):
+        assert tried(lambda: bind(kind, address, port)) in ('Permission denied', 'Address already in use'), (address, port)
+for address in ('127.0.0.1', '::1', '198.18.0.1', 'fd00:c1a0::1'):
+    def talk():
+        c = socket.create_connection((address, 1), timeout=5); c.sendall(b'GET / HTTP/1.1\r\nHost: good.example\r\n\r\n')
+        return 'worked' if c.recv(9) else 'closed'
+    assert tried(talk) in ('Connection reset by peer', 'Connection refused', 'closed', 'Broken pipe'), address
+netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+address = struct.pack('=IHHII', 28, 21, 5, 1, 0) + struct.pack('=BBBBIBBBB', 2, 32, 0, 254, 1, 0, 0, 0, 0)[:12]
+netlink.send(address); reply = netlink.recv(4096)
+assert struct.unpack('=i', reply[16:20])[0] == -1, 'an address of lo was removed'
+assert tried(lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)) == 'Operation not permitted'
+assert tried(lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 255)) == 'Operation not permitted'
+assert tried(lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM).setsockopt(0, 19, 1)) == 'Operation not permitted'
+print(socket.create_connection(('good.example', 7000)).recv(5).decode())
+"#;
+        let ran = world.python(place, "web", program);
+        assert_eq!(ran.text(), "hello", "{}", ran.whole());
+    });
+}
+
+/// C21: connections that go away while they are made, and more than there is room for.
+#[test]
+fn a_storm_of_connections_hurts_nobody_but_itself() {
+    in_each_tier(|world, place| {
+        let program = r#"
+import socket, struct
+for _ in range(2000):
+    c = socket.create_connection(('good.example', 7000))
+    c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    c.close()
+held = []
+address = socket.gethostbyname('good.example')
+for _ in range(1700):
+    c = socket.socket(); c.setblocking(False); c.connect_ex((address, 9000)); held.append(c)
+for c in held:
+    c.close()
+c = socket.create_connection(('good.example', 7000)); c.settimeout(20)
+print(c.recv(5).decode())
+"#;
+        let ran = world.python(place, "web", program);
+        assert_eq!(ran.text(), "hello", "{}", ran.whole());
+    });
+}
+
+#[test]
+fn what_is_explained_is_what_is_enforced() {
+    in_each_tier(|world, place| {
+        let explain = |host: &str, port: &str| {
+            let mut inner = place.command(super::support::place::clawjail());
+            inner.args(["profile", "explain", "web", "--host", host, "--port", port, "--json"]);
+            answer(world, place, &inner)
+        };
+        for (host, port, allowed) in [
+            ("good.example", "443", true),
+            ("GOOD.example.", "80", true),
+            ("good.example", "81", false),
+            ("x.wild.example", "443", true),
+            ("bad.wild.example", "443", false),
+            ("10.1.2.3", "9000", true),
+            ("::ffff:10.1.2.3", "9000", true),
+            ("10.1.2.3", "80", false),
+            ("127.0.0.1", "80", false),
+        ] {
+            let (code, answer) = explain(host, port);
+            assert_eq!((answer["allowed"].as_bool(), code == 0), (Some(allowed), allowed), "{host}:{port}: {answer}");
+            assert!(answer["rule"].as_str().is_some_and(|rule| !rule.is_empty()), "{answer}");
+        }
+    });
+}
+
+fn answer(world: &World, place: &Place, inner: &Command) -> (i32, serde_json::Value) {
+    let output = world.enter(place, inner).output().expect("nsenter is there");
+    (output.status.code().unwrap_or(-1), serde_json::from_slice(&output.stdout).unwrap_or_default())
+}

@@ -1,0 +1,175 @@
+"""The internet of the egress tests: a name server, and servers under every public-looking address of this namespace.
+
+Says `ready` when all of it listens. Whatever is asked of the name server, and whatever reaches a server, is a line of the
+log: what is not there was never sent.
+"""
+
+import http.server
+import json
+import socket
+import socketserver
+import ssl
+import struct
+import sys
+import threading
+
+TABLE = json.load(open(sys.argv[1]))
+LOG = open(sys.argv[2], "a", buffering=1)
+CERTIFICATE, KEY = sys.argv[3], sys.argv[4]
+turns = {}
+
+
+def log(*words):
+    LOG.write(" ".join(str(word) for word in words) + "\n")
+
+
+def labels(name):
+    parts = [bytes([len(part)]) + part.encode() for part in name.rstrip(".").split(".")]
+    return b"".join(parts) + b"\0"
+
+
+def read_name(message, at):
+    parts = []
+    while message[at]:
+        length = message[at]
+        parts.append(message[at + 1 : at + 1 + length].decode("latin-1"))
+        at += 1 + length
+    return ".".join(parts).lower(), at + 1
+
+
+def answer(message):
+    """An address turns with each question where the table has lists of lists: what rebinding does."""
+    name, at = read_name(message, 12)
+    kind = struct.unpack(">H", message[at : at + 2])[0]
+    log("dns", name, kind)
+    entry = TABLE.get(name)
+    question = message[12 : at + 4]
+    flags = 0x8180 if entry is not None else 0x8183
+    records = []
+    if entry and isinstance(entry[0], list):
+        turns[name] = turns.get(name, -1) + (1 if kind == 1 else 0)
+        entry = entry[max(turns[name], 0) % len(entry)]
+    for value in entry or []:
+        if value.startswith("cname "):
+            target = value.split()[1]
+            records.append(labels(name) + struct.pack(">HHIH", 5, 1, 0, len(labels(target))) + labels(target))
+            for address in TABLE.get(target, []):
+                if kind == 1 and "." in address:
+                    data = socket.inet_aton(address)
+                    records.append(labels(target) + struct.pack(">HHIH", 1, 1, 0, 4) + data)
+        elif kind == 1 and ":" not in value:
+            records.append(labels(name) + struct.pack(">HHIH", 1, 1, 0, 4) + socket.inet_aton(value))
+        elif kind == 28 and ":" in value:
+            data = socket.inet_pton(socket.AF_INET6, value)
+            records.append(labels(name) + struct.pack(">HHIH", 28, 1, 0, 16) + data)
+    head = message[:2] + struct.pack(">HHHHH", flags, 1, len(records), 0, 0)
+    return head + question + b"".join(records)
+
+
+class Names(socketserver.BaseRequestHandler):
+    def handle(self):
+        message, sock = self.request
+        sock.sendto(answer(message), self.client_address)
+
+
+class Web(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def serve(self):
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            while True:
+                size = int(self.rfile.readline(), 16)
+                body += self.rfile.read(size)
+                self.rfile.readline()
+                if not size:
+                    break
+        address = self.connection.getsockname()
+        log(self.kind, address[0], address[1], self.headers.get("Host"), self.command, self.path, len(body))
+        if self.path.startswith("/big/"):
+            said = b"x" * int(self.path[5:])
+        else:
+            said = f"{self.kind} {self.headers.get('Host')} {self.command} {self.path} {len(body)}\n".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    do_GET = do_POST = do_PUT = serve
+    kind = "http"
+
+    def log_message(self, *_):
+        pass
+
+
+class SecureWeb(Web):
+    kind = "https"
+
+
+class Echo(socketserver.BaseRequestHandler):
+    """Speaks first, then says everything back."""
+
+    def handle(self):
+        log("echo", *self.request.getsockname()[:2])
+        self.request.sendall(b"hello, I speak first\n")
+        while True:
+            data = self.request.recv(65536)
+            if not data:
+                return
+            log("echoed", len(data))
+            self.request.sendall(data)
+
+
+class Quiet(socketserver.BaseRequestHandler):
+    """Hears, and says nothing but how much it heard."""
+
+    def handle(self):
+        log("quiet", *self.request.getsockname()[:2])
+        count = 0
+        while True:
+            data = self.request.recv(65536)
+            if not data:
+                break
+            count += len(data)
+            log("heard", repr(data[:60]))
+        self.request.sendall(f"heard {count}\n".encode())
+
+
+class Six(socketserver.ThreadingTCPServer):
+    address_family = socket.AF_INET6
+    daemon_threads = True
+    request_queue_size = 1024
+    allow_reuse_address = True
+
+
+class Datagrams(socketserver.BaseRequestHandler):
+    def handle(self):
+        log("udp", self.request[1].getsockname()[1], len(self.request[0]))
+
+
+def run(server):
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(CERTIFICATE, KEY)
+context.set_alpn_protocols(["http/1.1"])
+secure = Six(("::", 443), SecureWeb)
+secure.socket = context.wrap_socket(secure.socket, server_side=True, do_handshake_on_connect=False)
+run(secure)
+run(Six(("::", 80), Web))
+run(Six(("::", 22), Echo))
+run(Six(("::", 7000), Echo))
+run(Six(("::", 9000), Quiet))
+
+
+class UdpSix(socketserver.ThreadingUDPServer):
+    address_family = socket.AF_INET6
+
+
+run(UdpSix(("::", 53), Names))
+for port in (123, 443, 9000):
+    run(UdpSix(("::", port), Datagrams))
+print("ready", flush=True)
+threading.Event().wait()
