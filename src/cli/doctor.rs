@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::answer;
 use crate::host::{HostFacts, IdmappedMounts, Tier};
 use crate::jail::examine::{Found, examine};
-use crate::jail::{accounts, deciding, remains, survey};
+use crate::jail::{accounts, deciding, mandate, remains, survey};
 use crate::plan::Owner;
 use crate::plan::compile::{Refused, TierPolicies, compile};
 use crate::plan::explain::aligned;
@@ -72,7 +72,7 @@ pub fn run(doctor: &Doctor) -> ExitCode {
     let mechanisms = examine(own, &controllers);
     let best_tier = survey::best_tier(own);
     let caller = accounts::this_caller();
-    let sources = deciding::sources(own, &caller);
+    let sources = mandate::sources(own, &caller);
     let idmapped = match find(&mechanisms, "owner translation", Tier::Root).map(|found| &found.result) {
         Some(Ok(_)) => IdmappedMounts::Work,
         Some(Err(fault)) if fault.step == "idmap" => IdmappedMounts::NoUserNamespace,

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use crate::jail::{accounts, deciding};
+use crate::jail::{accounts, mandate};
 use crate::profile::load::Sources;
 
 mod check;
@@ -55,5 +55,5 @@ pub fn run(profile: &Profile) -> ExitCode {
 
 /// Where this caller's profiles are looked for: as a run would.
 fn sources() -> Sources {
-    deciding::sources(accounts::own_ids(), &accounts::this_caller())
+    mandate::sources(accounts::own_ids(), &accounts::this_caller())
 }

@@ -104,12 +104,6 @@ fn decide(request: &RunRequest, setting: &Setting, tier: Tier, ids: Ids) -> Resu
     Ok(Decided { plan, trees, library, workspace })
 }
 
-/// Whose profiles and policies count: root's own, and those of a caller who runs us with no more power than theirs.
-pub fn sources(own: Ids, caller: &Caller) -> Sources {
-    let sources = if own.uid == 0 { Sources::of_root() } else { Sources::of_caller(&caller.home, caller.uid) };
-    sources.present()
-}
-
 /// The tier that was asked for, if it can be had, or the best.
 pub fn choose_tier(asked: Option<Tier>, setting: &Setting) -> Result<Tier, Refused> {
     let best = setting.best;

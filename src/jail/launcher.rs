@@ -9,6 +9,7 @@
 //! ```
 
 use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -20,8 +21,9 @@ use super::gate::Live;
 use super::keeping;
 use super::mandate::Mandate;
 use super::not_started::NotStarted;
-use super::start::{self, Begun};
-use super::waiting::Waiting;
+use super::start;
+use super::stdio::Given;
+use super::waiting::{Begun, Waiting};
 use super::watch::{self, Over};
 use crate::confine::Failed;
 use crate::host::Tier;
@@ -61,7 +63,12 @@ pub fn serve(supervisor: Channel, expected: Option<Tier>, mandate: &Mandate, gat
 
 /// One run from request to end, and what is left of it ended. Fails when the supervisor cannot be told.
 fn run(supervisor: &Channel, request: RunRequest, descriptors: Vec<OwnedFd>, begun: Begun) -> Result<(), Errno> {
-    let over = match start::start(supervisor, &request, descriptors, begun) {
+    let began = Instant::now();
+    let started = Given::new(descriptors).map_err(NotStarted::from).and_then(|given| {
+        let entered = begun.enter(&request)?;
+        start::start(supervisor, &request, &given, entered, began)
+    });
+    let over = match started {
         Ok(running) => watch::watch(supervisor, running).map(|over| (None, over)).map_err(NotStarted::Failed),
         Err(NotStarted::Ended(started, over)) => Ok((Some(started), *over)),
         Err(not_started) => Err(not_started),

@@ -18,7 +18,6 @@ use super::gate::{Gate, Live};
 use super::not_started::NotStarted;
 use super::opening::Jail;
 use super::stdio::{self, Given};
-use super::waiting::Waiting;
 use super::watch::Running;
 use super::workspace;
 use crate::confine::{Failed, Ids};
@@ -30,40 +29,16 @@ use crate::policy::syscalls::SyscallPolicy;
 use crate::profile::promise::Promise;
 use crate::wire::privsep::{Command, Finding, FromInit, FromLauncher, Keeps, Orders, Run, RunRequest, Started, Work};
 
-/// What there is before a request.
-pub enum Begun {
-    /// A jail that was begun.
-    Jail(Box<Ahead>),
-    /// A jail that stands.
-    Whole(Box<Waiting>),
-}
-
-impl Begun {
-    /// What of it serves any request.
-    pub fn into_ahead(self) -> Ahead {
-        match self {
-            Begun::Jail(ahead) => *ahead,
-            Begun::Whole(waiting) => waiting.give_up(),
-        }
-    }
-}
-
-/// Starts a run and tells the supervisor so.
+/// Starts the run in the jail that it `entered`, and tells the supervisor so. It began when it was asked for.
 pub fn start(
     supervisor: &Channel,
     request: &RunRequest,
-    descriptors: Vec<OwnedFd>,
-    begun: Begun,
+    given: &Given,
+    entered: Entered,
+    began: Instant,
 ) -> Result<Running, NotStarted> {
-    let began = Instant::now();
-    let given = Given::new(descriptors)?;
-    refuse_malformed(request)?;
-    let entered = match begun {
-        Begun::Whole(waiting) if waiting.serves(request) => waiting.enter(request)?,
-        other => enter_new(request, other.into_ahead())?,
-    };
     let Entered { raised: Raised { jail, prepared, .. }, command, membership } = entered;
-    let stdio = stdio::choose(&given, request.terminal, &prepared.plan, jail.birth.tier)?;
+    let stdio = stdio::choose(given, request.terminal, &prepared.plan, jail.birth.tier)?;
     let own = Own::of(request, &prepared.plan, &command, stdio.relayed);
     jail.start(ONLY, command, &stdio.for_init())?;
     let running = Running { jail, deadline: own.wall_ms, began };
@@ -83,7 +58,8 @@ pub struct Entered {
     pub membership: Vec<Finding>,
 }
 
-fn enter_new(request: &RunRequest, ahead: Ahead) -> Result<Entered, NotStarted> {
+/// Makes a jail for `request`, and waits until it stands.
+pub fn enter_new(request: &RunRequest, ahead: Ahead) -> Result<Entered, NotStarted> {
     let (_, raised) = raise(request, ahead, Keeps::OneRun)?;
     let command = make_command(request, &raised.prepared.plan, &raised.private)?;
     let membership = await_membership(&raised.jail)?;

@@ -16,6 +16,33 @@ use crate::confine::{Failed, Ids, shields};
 use crate::plan::{Plan, Shield};
 use crate::wire::privsep::{Finding, Keeps, RunRequest};
 
+/// What there is before a request.
+pub enum Begun {
+    /// A jail that was begun.
+    Jail(Box<Ahead>),
+    /// A jail that stands.
+    Whole(Box<Waiting>),
+}
+
+impl Begun {
+    /// The jail for `request`: this one if it serves it, or a new one.
+    pub fn enter(self, request: &RunRequest) -> Result<Entered, NotStarted> {
+        start::refuse_malformed(request)?;
+        match self {
+            Begun::Whole(waiting) if waiting.serves(request) => waiting.enter(request),
+            other => start::enter_new(request, other.into_ahead()),
+        }
+    }
+
+    /// What of it serves any request.
+    pub fn into_ahead(self) -> Ahead {
+        match self {
+            Begun::Jail(ahead) => *ahead,
+            Begun::Whole(waiting) => waiting.give_up(),
+        }
+    }
+}
+
 /// Such a jail.
 pub struct Waiting {
     request: RunRequest,
