@@ -132,6 +132,7 @@ fn open(open: &Open) -> Result<String, Problem> {
         idle_ms: open.idle.map(|span| span.0),
         age_ms: open.age.map(|span| span.0),
         until_disconnect: false,
+        narrow: None,
         tier: open.tier.map(|tier| Tier::from(tier).word().to_owned()),
     };
     let opened = client.call("jail.open", &params)?;

@@ -251,6 +251,7 @@ fn request(run: &Run) -> Result<RunRequest, String> {
         cwd: run.cwd.as_ref().map(|cwd| here.join(cwd).into_os_string().into_vec()),
         terminal: choose_terminal(run),
         timeout_ms: run.timeout.map(|span| span.0),
+        narrow: Default::default(),
     })
 }
 

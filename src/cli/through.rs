@@ -147,6 +147,7 @@ fn params(request: &RunRequest, beyond: &Beyond) -> Run {
         tty,
         descriptors: 6,
         timeout_ms: request.timeout_ms,
+        narrow: Some(request.narrow.clone()).filter(|narrow| *narrow != Default::default()),
         tier: request.tier.map(|tier| tier.word().to_owned()),
         ..Run::default()
     }

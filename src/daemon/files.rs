@@ -211,6 +211,7 @@ fn request(jail: &Open, job: &FileJob) -> RunRequest {
         cwd: None,
         terminal: Terminal::None,
         timeout_ms: Some(WALL_MS),
+        narrow: Default::default(),
     }
 }
 

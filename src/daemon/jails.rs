@@ -125,7 +125,8 @@ async fn raise(client: &Client, asked: JailOpen) -> Result<Rc<Open>, Fault> {
     let standing = standing.ok_or_else(|| order::not_granted(&client.peer.name))?;
     let named = Named { profile: &asked.profile, agent: &asked.agent, workspace: &asked.workspace };
     let (profile, workspace) = named.choose(&config, &standing)?;
-    let request = request(profile, workspace.clone(), asked.tier.as_deref())?;
+    let narrow = asked.narrow.unwrap_or_default();
+    let request = RunRequest { narrow, ..request(profile, workspace.clone(), asked.tier.as_deref())? };
     let lifetime = Lifetime {
         idle_ms: asked.idle_ms.map_or(config.limits.idle_ms, |asked| asked.min(config.limits.idle_ms)),
         age_ms: asked.age_ms.map_or(config.limits.age_ms, |asked| asked.min(config.limits.age_ms)),
@@ -161,6 +162,7 @@ fn request(profile: String, workspace: Vec<u8>, tier: Option<&str>) -> Result<Ru
         cwd: None,
         terminal: Terminal::None,
         timeout_ms: None,
+        narrow: Default::default(),
     })
 }
 

@@ -103,6 +103,7 @@ pub fn understand(
         cwd: run.cwd.map(|cwd| cwd.0),
         terminal,
         timeout_ms: run.timeout_ms,
+        narrow: run.narrow.unwrap_or_default(),
     };
     let wiring = wire(run.stdin, descriptors, terminal)?;
     Ok(Order { label, request, jail, wiring, detach: run.detach, argv })
@@ -120,9 +121,10 @@ fn of_jail(run: &Run, jail: &Open) -> Result<(String, Vec<u8>), Fault> {
     let differs = run.profile.as_ref().is_some_and(|profile| *profile != own.profile)
         || run.agent.as_ref().is_some_and(|agent| Some(agent) != own.agent.as_ref())
         || run.tier.as_ref().is_some_and(|tier| *tier != own.tier)
-        || run.workspace.as_ref().is_some_and(|workspace| workspace.0 != jail.workspace);
+        || run.workspace.as_ref().is_some_and(|workspace| workspace.0 != jail.workspace)
+        || run.narrow.is_some();
     if differs {
-        let message = "profile, agent, workspace and tier are those of the jail";
+        let message = "profile, agent, workspace, tier and what is narrowed are those of the jail";
         return Err(Fault::refused("jail_differs", message).with_remedy("leave them out, or open another jail"));
     }
     Ok((own.profile.clone(), jail.workspace.clone()))

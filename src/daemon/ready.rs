@@ -14,6 +14,7 @@ use super::connection::Client;
 use super::privsep::Ask;
 use crate::host::Tier;
 use crate::jail::channel::Channel;
+use crate::profile::narrow::Narrow;
 use crate::sys::readiness;
 use crate::wire::privsep::{RunRequest, Terminal, ToLauncher};
 
@@ -23,12 +24,18 @@ pub struct Kind {
     profile: String,
     workspace: Vec<u8>,
     tier: Option<Tier>,
+    narrow: Narrow,
 }
 
 impl Kind {
     /// That of the jail that `request` is for.
     pub fn of(request: &RunRequest) -> Kind {
-        Kind { profile: request.profile.clone(), workspace: request.workspace.clone(), tier: request.tier }
+        Kind {
+            profile: request.profile.clone(),
+            workspace: request.workspace.clone(),
+            tier: request.tier,
+            narrow: request.narrow.clone(),
+        }
     }
 
     fn request(self) -> RunRequest {
@@ -43,6 +50,7 @@ impl Kind {
             cwd: None,
             terminal: Terminal::None,
             timeout_ms: None,
+            narrow: self.narrow,
         }
     }
 }

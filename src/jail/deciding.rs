@@ -91,6 +91,8 @@ fn decide(request: &RunRequest, setting: &Setting, tier: Tier, ids: Ids) -> Resu
         Some(profile) => profile,
         None => load_profile(&request.profile, &sources, &library)?,
     };
+    let malformed = |message| Refused { code: "request_invalid", message, remedy: None };
+    let profile = request.narrow.apply(profile).map_err(malformed)?;
     let cwd = request.cwd.as_deref().map(workspace::path_of);
     let workspace = workspace::open(&workspace::path_of(&request.workspace), cwd.as_deref(), caller, *own)?;
     let mut trees = Trees::new(ids);

@@ -71,6 +71,7 @@ impl Waiting {
     pub fn serves(&self, request: &RunRequest) -> bool {
         let (own, asked) = (&self.request, request);
         let same = own.profile == asked.profile && own.workspace == asked.workspace && own.tier == asked.tier;
+        let same = same && own.narrow == asked.narrow;
         same && self.still_holds()
     }
 

@@ -320,6 +320,11 @@ fn usable(list: List, path: &str) -> Result<(), (String, &'static str)> {
     usable_form(list, path, form)
 }
 
+/// Whether a path or pattern can be hidden or protected.
+pub fn usable_shield(path: &str) -> Result<(), String> {
+    usable(List::Hide, path).map_err(|(problem, _)| problem)
+}
+
 /// The same for a path whose form is known.
 fn usable_form(list: List, path: &str, form: Form) -> Result<(), (String, &'static str)> {
     if list.takes_away() {

@@ -16,6 +16,7 @@ pub mod error;
 mod expand;
 mod lineage;
 pub mod load;
+pub mod narrow;
 pub mod promise;
 pub mod resolve;
 pub mod schema;

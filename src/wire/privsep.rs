@@ -17,6 +17,7 @@ use crate::host::Tier;
 use crate::plan::Plan;
 use crate::plan::filter::Program;
 use crate::policy::environment::{Secrecy, secrecy};
+use crate::profile::narrow::Narrow;
 // The facts themselves belong to the verdict, further down the ladder; messages carry them as they are.
 pub use crate::verdict::run::{Cause, End, Ended, Finding, NameDenial, Started, Used};
 
@@ -107,6 +108,8 @@ pub struct RunRequest {
     pub terminal: Terminal,
     /// The caller's wall limit, milliseconds.
     pub timeout_ms: Option<u64>,
+    /// What the caller takes away from the profile.
+    pub narrow: Narrow,
 }
 
 impl RunRequest {

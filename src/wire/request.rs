@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rpc::Id;
 use super::text::{Text, each_once};
+use crate::profile::narrow::Narrow;
 
 /// No parameters.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -61,6 +62,9 @@ pub struct Run {
     /// End the run after so many milliseconds; this can only shorten the profile's limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// Less than the profile grants. Not with `jail`, which was opened with its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub narrow: Option<Narrow>,
     /// Take this tier instead of the best there is: `root`, `user` or `bare`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<String>,
@@ -94,6 +98,9 @@ pub struct JailOpen {
     /// Close it when this connection ends.
     #[serde(default)]
     pub until_disconnect: bool,
+    /// Less than the profile grants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub narrow: Option<Narrow>,
     /// Take this tier instead of the best there is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<String>,

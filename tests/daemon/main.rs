@@ -25,6 +25,7 @@ mod hostile;
 mod jails;
 mod kills;
 mod malice;
+mod narrow;
 mod protocol;
 mod ready;
 mod runs;

@@ -136,6 +136,7 @@ pub fn request(profile: &str, workspace: &Path, argv: &[&str]) -> RunRequest {
         cwd: None,
         terminal: Terminal::None,
         timeout_ms: None,
+        narrow: Default::default(),
     }
 }
 

@@ -113,6 +113,7 @@ fn request(kind: &str, workspace: Vec<u8>, tier: Tier) -> RunRequest {
         cwd: None,
         terminal: Terminal::None,
         timeout_ms: None,
+        narrow: Default::default(),
     };
     match kind {
         "argv-nul" => request.argv.push(nul()),

@@ -110,6 +110,7 @@ fn request(explain: &Explain) -> std::io::Result<RunRequest> {
         cwd: None,
         terminal: Terminal::None,
         timeout_ms: None,
+        narrow: Default::default(),
     })
 }
 
