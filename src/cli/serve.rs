@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::answer;
+use super::{answer, ledger};
 use crate::daemon::config::DEFAULT_PATH;
 use crate::daemon::guard::{self, NoService};
 
@@ -40,6 +40,7 @@ pub fn run(serve: &Serve) -> ExitCode {
         Err(NoService::Socket(path, error)) => {
             answer::fail(&format!("cannot make the socket `{}`: {error}", path.display()))
         }
+        Err(NoService::Ledger(error)) => ledger::fail(&error),
         Err(NoService::Failed(failed)) => {
             answer::fail(&format!("cannot serve at step `{}`: {}", failed.step, failed.errno.desc()))
         }

@@ -75,6 +75,12 @@ impl Admission {
         waiting.await.map_err(|_| Fault::refused("stopping", "the service is stopping").with_retry_after(1000))
     }
 
+    /// Counts something that is no run, and costs as much as starting one.
+    pub fn count(&self, uid: u32, limits: &Limits) -> Result<(), Fault> {
+        let mut state = self.state.borrow_mut();
+        state.callers.entry(uid).or_insert_with(|| Caller::new(limits)).count_start(limits)
+    }
+
     fn release(self: &Rc<Self>, uid: u32) {
         {
             let mut state = self.state.borrow_mut();

@@ -13,6 +13,7 @@ use super::schema::{AgentTable, CallerTable, ConfigFile, JailsTable, LimitsTable
 use crate::confine::Ids;
 use crate::jail::accounts;
 use crate::jail::mandate::{Lasting, Profiles};
+use crate::ledger::config::{LedgerTable, Settings};
 use crate::policy::document::{Authority, Document, Flaw, Spot};
 use crate::policy::library::OpenError;
 use crate::policy::names::{did_you_mean, nearest};
@@ -50,6 +51,9 @@ pub struct Config {
     pub limits: Limits,
     /// Jails made ahead.
     pub pool: Pool,
+    /// How runs are recorded, if they are. Of no concern to the supervisor, which is not told after a reload.
+    #[serde(skip)]
+    pub ledger: Option<Settings>,
 }
 
 /// What a caller may do.
@@ -282,8 +286,24 @@ fn understand(
     let callers = file.caller.iter().map(|table| caller(document, table, known)).collect::<Result<_, _>>()?;
     let agents = file.agent.into_iter().map(|(name, table)| agent(document, name, table, known));
     let agents = agents.collect::<Result<_, _>>()?;
+    let ledger = file.ledger.as_ref().map(|table| ledger(document, table, own)).transpose()?;
     let limits = limits(&file.limits, &file.jails);
-    Ok(Config { directory, socket, group, becomes, callers, agents, limits, pool: pool(&file.pool) })
+    Ok(Config { directory, socket, group, becomes, callers, agents, limits, pool: pool(&file.pool), ledger })
+}
+
+fn ledger(document: &Document, table: &LedgerTable, own: Ids) -> Result<Settings, Flaw> {
+    let mut settings = table.settings().map_err(|what| document.flaw(Spot::Key(&["ledger"]), what))?;
+    if table.path.is_none() && own.uid != 0 {
+        settings.path = own_ledger(own);
+    }
+    Ok(settings)
+}
+
+/// Where a service that is not root's keeps its ledger when nobody says otherwise.
+fn own_ledger(own: Ids) -> PathBuf {
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = state.unwrap_or_else(|| accounts::caller(own.uid, own.gid).home.join(".local/state"));
+    state.join("clawjail/ledger")
 }
 
 /// Where the socket is when nobody says otherwise.

@@ -20,8 +20,8 @@ use super::streams::{Loose, Pipes};
 use crate::jail::channel::Channel;
 use crate::supervise::watch;
 use crate::sys::readiness;
-use crate::verdict::{Asked, Caller, Output, Reason, Seen, Verdict};
-use crate::wire::fault::Fault;
+use crate::verdict::{Asked, Caller, Denial, Output, Reason, Seen, Verdict};
+use crate::wire::fault::{Fault, number};
 use crate::wire::files::{Answer, FileJob, MOST_READ};
 use crate::wire::privsep::{FromLauncher, RunRequest, Terminal, ToLauncher, Work};
 use crate::wire::reply::Done;
@@ -119,6 +119,8 @@ async fn perform(client: &Client, order: FileOrder) -> Result<Value, Fault> {
     let jail = client.service.jails.enter(&order.jail, client.peer.uid)?;
     let config = client.service.config();
     let permit = client.service.admission.admit(client.peer.uid, &config.limits).await?;
+    let changes = order.job.changes();
+    let claim = if changes { Some(client.service.recording.claim().await?) } else { None };
     let inside = Inside::of(&jail);
     let asked = Asked {
         id: uuid::Uuid::now_v7().to_string(),
@@ -129,16 +131,35 @@ async fn perform(client: &Client, order: FileOrder) -> Result<Value, Fault> {
         profile: jail.shown.profile.clone(),
         argv: order.job.words(),
     };
-    let changes = order.job.changes();
     let failed = |error: std::io::Error| Fault::failed("supervise", format!("cannot work with files: {error}"));
     let (seen, answer) = run(&jail, &order).await.map_err(failed)?;
     drop((inside, permit));
+    let told = tell(&seen, answer);
     if changes {
         let mut verdict = Verdict::new(asked, &seen, Output::default());
+        verdict.denials.extend(told.as_ref().err().filter(|_| verdict.denials.is_empty()).and_then(denial));
         verdict.redact(&[]);
-        client.service.record(&mut verdict)?;
+        client.service.record(&mut verdict, claim).await;
+        if let Some(reason) = verdict.reason.filter(|reason| reason.code == "failed.ledger") {
+            return Err(Fault::of_reason(&reason));
+        }
     }
-    tell(&seen, answer)
+    told
+}
+
+/// What the kernel denied, as the record has it.
+fn denial(fault: &Fault) -> Option<Denial> {
+    let what = fault.message.clone();
+    let remedy = fault.data.remedy.clone()?;
+    let kernel = fault.code == number::DENIED;
+    kernel.then(|| Denial {
+        kind: "file".into(),
+        what,
+        mechanism: "kernel".into(),
+        rule: String::new(),
+        count: 1,
+        remedy,
+    })
 }
 
 /// One run in the jail: its end, and what it answered.

@@ -1,4 +1,4 @@
-//! The guard: the first process of a service, which starts the other two and starts them again when one was killed.
+//! The guard: the first process of a service, which starts the others and starts them again when one was killed.
 //!
 //! It handles nothing that anybody sends, keeps the listening socket so that nobody is turned away meanwhile, and clears up
 //! after those that were killed: whatever they leave becomes its child.
@@ -24,14 +24,18 @@ use nix::unistd::{Pid, getpid, pipe2};
 use super::config::{self, Config, ConfigError, Known};
 use super::launcher::{self, Launcher};
 use super::notify::{self, Notify};
-use super::{socket, supervisor};
+use super::{recorder, socket, supervisor};
 use crate::confine::{Failed, Ids};
 use crate::jail::channel::Channel;
 use crate::jail::{accounts, descendants, remains};
+use crate::ledger::error::LedgerError;
+use crate::ledger::writer::Ledger;
 use crate::sys::process::{self, Fork};
 
 /// How long the supervisor may take to end its runs.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the recorder may take to write down what the supervisor left, and to let go of the ledger.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// A pair that lives this long was sound, and the next pause is the shortest again.
 const SOUND: Duration = Duration::from_secs(1);
 /// The first pause before starting again, and the longest.
@@ -44,6 +48,8 @@ pub enum NoService {
     Config(ConfigError),
     /// The socket cannot be made.
     Socket(PathBuf, std::io::Error),
+    /// The ledger cannot be written.
+    Ledger(LedgerError),
     /// A step of ours did not work.
     Failed(Failed),
 }
@@ -66,10 +72,11 @@ struct Guard {
     known: Rc<Known>,
 }
 
-/// The two that serve.
+/// Those that serve: two, and the one that records.
 struct Pair {
     launcher: Pid,
     supervisor: Pid,
+    recorder: Option<Pid>,
     // A byte comes each time the supervisor has become ready. Its end is kept, so that there is no end of file to wait for.
     ready: (OwnedFd, OwnedFd),
 }
@@ -97,6 +104,7 @@ pub fn serve(path: &Path, named: bool, socket: Option<&Path>) -> Result<(), NoSe
     if let Some(socket) = socket {
         config.socket = socket.to_owned();
     }
+    try_ledger(&config, own)?;
     let listener = socket::listen(&config).map_err(|error| NoService::Socket(config.socket.clone(), error))?;
     let failed = Failed::at("guard");
     process::set_name(c"clawjail-guard").map_err(&failed)?;
@@ -114,6 +122,15 @@ pub fn serve(path: &Path, named: bool, socket: Option<&Path>) -> Result<(), NoSe
         known: Rc::new(known),
     };
     guard.keep_up()
+}
+
+/// A ledger that cannot be written is said now, to whoever starts us. Later it is a reason to refuse runs.
+fn try_ledger(config: &Config, own: Ids) -> Result<(), NoService> {
+    let Some(settings) = &config.ledger else { return Ok(()) };
+    if let Some(above) = settings.path.parent().filter(|_| own.uid != 0) {
+        std::fs::create_dir_all(above).map_err(LedgerError::system("make", above)).map_err(NoService::Ledger)?;
+    }
+    Ledger::open(settings.clone(), LAST_WORDS).map(drop).map_err(NoService::Ledger)
 }
 
 fn watched_signals() -> SigSet {
@@ -148,10 +165,11 @@ impl Guard {
     fn start(&self) -> Result<Pair, Failed> {
         let failed = Failed::at("start_pair");
         let guard = getpid();
+        let (recorder, to_recorder) = self.start_recorder()?.unzip();
         let (to_launcher, to_supervisor) = Channel::pair().map_err(&failed)?;
         let launcher = match process::fork_into(0, None).map_err(&failed)? {
             Fork::Child => {
-                drop(to_launcher);
+                drop((to_launcher, to_recorder));
                 self.become_launcher(to_supervisor, guard)
             }
             Fork::Parent(pid) => pid,
@@ -159,10 +177,31 @@ impl Guard {
         drop(to_supervisor);
         let (ready, say_ready) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(&failed)?;
         match process::fork_into(0, None) {
-            Ok(Fork::Child) => supervisor::serve(to_launcher, self.config.clone(), self.own, say_ready.into(), guard),
-            Ok(Fork::Parent(supervisor)) => Ok(Pair { launcher, supervisor, ready: (ready, say_ready) }),
-            // Its channel is gone with us, and so the launcher ends.
+            Ok(Fork::Child) => {
+                let channels =
+                    supervisor::Channels { launcher: to_launcher, recorder: to_recorder, ready: say_ready.into() };
+                supervisor::serve(channels, self.config.clone(), self.own, guard)
+            }
+            Ok(Fork::Parent(supervisor)) => Ok(Pair { launcher, supervisor, recorder, ready: (ready, say_ready) }),
+            // Its channels are gone with us, and so the others end.
             Err(errno) => Err(failed(errno)),
+        }
+    }
+
+    /// The process that holds the ledger, and the other end of its channel, where there is to be one.
+    fn start_recorder(&self) -> Result<Option<(Pid, Channel)>, Failed> {
+        let failed = Failed::at("start_recorder");
+        let Some(settings) = &self.config.ledger else { return Ok(None) };
+        let (ours, recorders) = Channel::pair().map_err(&failed)?;
+        match process::fork_into(0, None).map_err(&failed)? {
+            Fork::Child => {
+                drop(ours);
+                match launcher::only(&[recorders.as_fd()]) {
+                    Ok(()) => recorder::serve(recorders, settings.clone(), self.own),
+                    Err(_) => process::leave(1),
+                }
+            }
+            Fork::Parent(pid) => Ok(Some((pid, ours))),
         }
     }
 
@@ -206,11 +245,11 @@ impl Guard {
         }
     }
 
-    /// Reaps, and says whether the launcher or the supervisor was among them.
+    /// Reaps, and says whether one of those that serve was among them.
     fn one_is_gone(&self, pair: &Pair) -> bool {
         let mut gone = false;
         while let Ok(Some(ended)) = process::reap(None) {
-            gone |= ended.pid == pair.launcher || ended.pid == pair.supervisor;
+            gone |= ended.pid == pair.launcher || ended.pid == pair.supervisor || Some(ended.pid) == pair.recorder;
         }
         gone
     }
@@ -233,8 +272,20 @@ impl Guard {
             let _ = kill(pid, Signal::SIGKILL);
         }
         // A failure leaves something to the next sweep.
+        let _ = descendants::end_all_but(pair.recorder.as_slice());
+        self.await_last_words(pair);
         let _ = descendants::end_all();
         remains::sweep();
+    }
+
+    /// The recorder ends by itself, once it has written down what the supervisor has left.
+    fn await_last_words(&self, pair: &Pair) {
+        let Some(recorder) = pair.recorder else { return };
+        let until = Instant::now() + LAST_WORDS;
+        // ECHILD: it was reaped already.
+        while matches!(process::reap(Some(recorder)), Ok(None)) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn rest(&self, pause: Duration) -> Result<Outcome, Failed> {
@@ -250,8 +301,8 @@ impl Guard {
     /// A configuration that was broken meanwhile must not keep the service down: then the last one counts.
     fn read_again(&mut self) {
         if let Ok((read, known)) = config::read(&self.path, true, self.own) {
-            let (socket, becomes) = (self.config.socket.clone(), self.config.becomes);
-            self.config = Config { socket, becomes, ..read };
+            let Config { socket, becomes, ledger, .. } = self.config.clone();
+            self.config = Config { socket, becomes, ledger, ..read };
             self.known = Rc::new(known);
         }
     }

@@ -13,11 +13,12 @@ use super::connection::Client;
 use super::link;
 use super::order::{self, Named};
 use super::privsep::Ask;
+use super::running;
 use super::service::Service;
 use crate::jail::channel::Channel;
 use crate::supervise::watch;
 use crate::sys::readiness;
-use crate::verdict::{Reason, Seen};
+use crate::verdict::{Asked, Caller, Reason, Seen};
 use crate::wire::fault::Fault;
 use crate::wire::privsep::{FromLauncher, Lifetime, Opened, RunRequest, Terminal, ToLauncher};
 use crate::wire::reply;
@@ -107,7 +108,7 @@ impl Jails {
 
 /// Opens a jail and answers.
 pub async fn open(client: &Rc<Client>, id: Id, asked: JailOpen) {
-    let bound = asked.until_disconnect;
+    let (bound, typed) = (asked.until_disconnect, as_typed(client, &asked));
     match raise(client, asked).await {
         Ok(jail) => {
             client.service.jails.open.borrow_mut().insert(jail.shown.jail.clone(), jail.clone());
@@ -115,7 +116,20 @@ pub async fn open(client: &Rc<Client>, id: Id, asked: JailOpen) {
             tokio::task::spawn_local(attend(client.service.clone(), jail.clone(), bound));
             let _ = client.answer(&id, &jail.shown).await;
         }
-        Err(fault) => drop(client.fault(Some(&id), &fault).await),
+        Err(fault) => running::turn_down(client, &id, typed, fault).await,
+    }
+}
+
+/// A jail that was refused is recorded as if it were a command.
+fn as_typed(client: &Client, asked: &JailOpen) -> Asked {
+    Asked {
+        id: uuid::Uuid::now_v7().to_string(),
+        time: jiff::Timestamp::now().to_string(),
+        caller: Caller { uid: client.peer.uid, gid: client.peer.gid },
+        agent: asked.agent.clone(),
+        session: None,
+        profile: asked.profile.clone().unwrap_or_default(),
+        argv: vec![b"jail.open".to_vec()],
     }
 }
 

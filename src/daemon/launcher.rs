@@ -4,7 +4,7 @@
 //! for follows from the connection alone, which it accepted itself.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -217,10 +217,13 @@ fn become_keeper(end: Channel, peer: &Peer, grant: Grant, own: Ids) -> ! {
     let connection = grant.connection.clone();
     let mandate = Mandate::Granted(Box::new(grant));
     let prepared = SigSet::empty().thread_set_mask().map_err(Failed::at("become_keeper"));
-    let prepared = prepared.and_then(|()| mandate.hold_on()).and_then(|()| only(&end, &connection)).and_then(|()| {
-        // What the caller's groups open is theirs to open; ours are not.
-        if own.uid == 0 { take_groups(peer) } else { Ok(()) }
-    });
+    let prepared = prepared
+        .and_then(|()| mandate.hold_on())
+        .and_then(|()| only(&[end.as_fd(), connection.as_fd()]))
+        .and_then(|()| {
+            // What the caller's groups open is theirs to open; ours are not.
+            if own.uid == 0 { take_groups(peer) } else { Ok(()) }
+        });
     match prepared {
         Ok(()) => keeper::serve(end, None, &mandate, egress::gate::live),
         Err(failed) => {
@@ -235,10 +238,10 @@ fn take_groups(peer: &Peer) -> Result<(), Failed> {
     setgroups(&groups).map_err(Failed::at("take_groups"))
 }
 
-/// Closes everything but `end`, the caller's connection and the three standard ones.
-fn only(end: &Channel, connection: &OwnedFd) -> Result<(), Failed> {
+/// Closes everything but these and the three standard ones.
+pub fn only(keep: &[BorrowedFd<'_>]) -> Result<(), Failed> {
     let failed = Failed::at("close_others");
-    let mut keep = [end.as_raw_fd(), connection.as_raw_fd()];
+    let mut keep: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
     keep.sort_unstable();
     let mut first = 3;
     for kept in keep {

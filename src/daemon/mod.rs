@@ -7,6 +7,7 @@
 //!     |      |  fork, for one caller each
 //!     |      '--> keeper      what `clawjail run` calls its launcher: one jail, one caller, fixed at the fork
 //!     |             '--> init --> commands
+//!     +--> recorder     root without a capability, Landlock, seccomp; holds the ledger, which others only add to
 //!     '--> supervisor   another user, no capability, Landlock, seccomp; tokio: requests, output, verdicts
 //! ```
 //!
@@ -27,6 +28,7 @@ pub mod files;
 pub mod guard;
 pub mod jails;
 pub mod launcher;
+pub mod librarian;
 pub mod link;
 pub mod methods;
 pub mod notify;
@@ -34,6 +36,8 @@ pub mod order;
 pub mod outbox;
 pub mod privsep;
 pub mod ready;
+pub mod recorder;
+pub mod recording;
 pub mod running;
 pub mod runs;
 pub mod schema;

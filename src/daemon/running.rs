@@ -19,19 +19,22 @@ use tokio::sync::{mpsc, watch as watch_channel};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::admission::Permit;
+use super::config::Limits;
 use super::connection::Client;
 use super::jails::Inside;
 use super::link;
 use super::order::{self, Ends, Order};
 use super::privsep::Ask;
 use super::ready::{self, Kind};
+use super::recording::Claim;
 use super::runs::Entry;
 use super::streams::{Input, Loose, Pump, Sink, Tally, Target};
 use crate::jail::channel::Channel;
 use crate::supervise::watch;
 use crate::sys::readiness;
 use crate::verdict::{Asked, Caller, Output, Reason, Seen, Verdict};
-use crate::wire::fault::Fault;
+use crate::wire::fault::{Fault, number};
 use crate::wire::privsep::{Cause, Ended as End, FromLauncher, Started, ToLauncher, Work};
 use crate::wire::reply::{self, Ended, Running, Stream};
 use crate::wire::request::{Run, Stdin};
@@ -49,6 +52,18 @@ enum Began {
 /// What is to be recorded, and the values that must not be.
 type Record = (Asked, Vec<Vec<u8>>);
 
+/// A run whose command was never executed, and why.
+struct Unbegun {
+    record: Record,
+    claim: Option<Claim>,
+    seen: Seen,
+    // Milliseconds after which it may work.
+    retry: Option<u64>,
+}
+
+/// Refusals that only ask to come back later. They are not recorded one by one: whoever floods us would fill the disk.
+const NOT_RECORDED: [&str; 3] = ["refused.busy", "refused.rate", "refused.stopping"];
+
 /// A run under way.
 struct Under {
     keeper: AsyncFd<Rc<Channel>>,
@@ -63,13 +78,10 @@ struct Under {
 
 /// Starts a run and answers; the rest of it goes on by itself.
 pub async fn run(client: &Rc<Client>, id: Id, asked: Run, descriptors: Vec<OwnedFd>) {
-    let jail = match asked.jail.as_deref().map(|id| client.service.jails.enter(id, client.peer.uid)).transpose() {
-        Ok(jail) => jail,
-        Err(fault) => return drop(client.fault(Some(&id), &fault).await),
-    };
-    let order = match order::understand(client, &id, asked, jail, descriptors) {
+    let typed = as_typed(client, &asked);
+    let order = match order(client, &id, asked, descriptors) {
         Ok(order) => order,
-        Err(fault) => return drop(client.fault(Some(&id), &fault).await),
+        Err(fault) => return turn_down(client, &id, typed, fault).await,
     };
     let kept = client.service.config().limits.output_kept;
     let (entry, signals) = Entry::new(order.label.clone(), kept);
@@ -85,29 +97,31 @@ pub async fn run(client: &Rc<Client>, id: Id, asked: Run, descriptors: Vec<Owned
     let record: Record = (asked, order.request.secrets());
     client.service.runs.enter(&entry);
     let config = client.service.config();
-    let permit = tokio::select! {
-        admitted = client.service.admission.admit(client.peer.uid, &config.limits) => admitted,
+    let admitted = tokio::select! {
+        admitted = admit(client, &config.limits) => admitted,
         () = given_up(client, &entry, order.detach) => Err(Fault::refused("given_up", "given up before it began")),
     };
-    let permit = match permit {
-        Ok(permit) => permit,
+    let (permit, claim) = match admitted {
+        Ok(admitted) => admitted,
         Err(fault) => {
             let retry = fault.data.retry_after_ms;
-            let reason = Reason { code: fault.data.code, message: fault.message, remedy: fault.data.remedy };
-            return not_begun(client, &id, &entry, record, &Seen::Refused(reason), retry).await;
+            let unbegun = Unbegun { record, claim: None, seen: refused(fault), retry };
+            return not_begun(client, &id, &entry, unbegun).await;
         }
     };
     let detach = order.detach;
     // Held until the run is over: the jail knows how many are in it.
     let inside = order.jail.as_ref().map(Inside::of);
     let next = order.jail.is_none().then(|| Kind::of(&order.request));
-    match begin(client, &id, &entry, order).await {
-        Began::Not(seen) => not_begun(client, &id, &entry, record, &seen, None).await,
+    match begin(client, &id, &entry, order, &record).await {
+        Began::Not(seen) => {
+            not_begun(client, &id, &entry, Unbegun { record, claim: Some(claim), seen, retry: None }).await;
+        }
         Began::Running(under) => {
             client.runs.set(client.runs.get() + 1);
             let client = client.clone();
             tokio::task::spawn_local(async move {
-                let finished = pin!(finish(&client, &entry, record, *under, signals, detach));
+                let finished = pin!(finish(&client, &entry, (record, claim), *under, signals, detach));
                 match next {
                     Some(next) => beside(finished, ready::make(&client, next)).await,
                     None => finished.await,
@@ -129,6 +143,50 @@ async fn beside(finished: Pin<&mut impl Future<Output = ()>>, next: impl Future<
     }
 }
 
+fn order(client: &Client, id: &Id, asked: Run, descriptors: Vec<OwnedFd>) -> Result<Order, Fault> {
+    let jail = asked.jail.as_deref().map(|jail| client.service.jails.enter(jail, client.peer.uid)).transpose()?;
+    order::understand(client, id, asked, jail, descriptors)
+}
+
+/// A turn, and room for the record.
+async fn admit(client: &Client, limits: &Limits) -> Result<(Permit, Claim), Fault> {
+    let permit = client.service.admission.admit(client.peer.uid, limits).await?;
+    Ok((permit, client.service.recording.claim().await?))
+}
+
+fn as_typed(client: &Client, run: &Run) -> Asked {
+    Asked {
+        id: uuid::Uuid::now_v7().to_string(),
+        time: jiff::Timestamp::now().to_string(),
+        caller: Caller { uid: client.peer.uid, gid: client.peer.gid },
+        agent: run.agent.clone(),
+        session: run.session.clone(),
+        profile: run.profile.clone().unwrap_or_default(),
+        argv: run.argv.iter().map(|argument| argument.0.clone()).collect(),
+    }
+}
+
+/// Refuses what never became a run. That is recorded too, as often as the caller may start runs.
+pub async fn turn_down(client: &Client, id: &Id, typed: Asked, mut fault: Fault) {
+    if fault.code == number::REFUSED {
+        let limits = &client.service.config().limits;
+        match client.service.admission.count(client.peer.uid, limits) {
+            Ok(()) => {
+                let mut verdict = Verdict::new(typed, &refused(fault.clone()), Output::default());
+                verdict.redact(&[]);
+                client.service.record(&mut verdict, None).await;
+                fault.data.verdict = raw(&verdict);
+            }
+            Err(too_many) => fault = too_many,
+        }
+    }
+    let _ = client.fault(Some(id), &fault).await;
+}
+
+fn refused(fault: Fault) -> Seen {
+    Seen::Refused(Reason { code: fault.data.code, message: fault.message, remedy: fault.data.remedy })
+}
+
 /// Waits until nobody wants the run any more.
 async fn given_up(client: &Client, entry: &Entry, detach: bool) {
     if detach {
@@ -141,10 +199,14 @@ async fn given_up(client: &Client, entry: &Entry, detach: bool) {
 }
 
 /// Nothing was executed: that is a verdict too, and the answer.
-async fn not_begun(client: &Client, id: &Id, entry: &Entry, (asked, known): Record, seen: &Seen, retry: Option<u64>) {
-    let mut verdict = Verdict::new(asked, seen, Output::default());
+async fn not_begun(client: &Client, id: &Id, entry: &Entry, unbegun: Unbegun) {
+    let Unbegun { record: (asked, known), claim, seen, retry } = unbegun;
+    let mut verdict = Verdict::new(asked, &seen, Output::default());
     verdict.redact(&known);
-    let mut fault = match seen {
+    if !verdict.reason.as_ref().is_some_and(|reason| NOT_RECORDED.contains(&reason.code.as_str())) {
+        client.service.record(&mut verdict, claim).await;
+    }
+    let mut fault = match &seen {
         Seen::Refused(reason) | Seen::Failed(reason, _) => Fault::of_reason(reason),
         Seen::Run { .. } => Fault::refused("not_executed", "the command cannot be executed"),
     };
@@ -158,7 +220,7 @@ fn raw(verdict: &Verdict) -> Option<Box<RawValue>> {
     to_raw_value(verdict).ok()
 }
 
-/// The record is written, and whoever attached is told.
+/// It is over: whoever attached is told.
 fn settle(client: &Client, entry: &Entry, verdict: &Verdict) -> Vec<u8> {
     let ended = Ended { run: &entry.label.id, verdict, lost: entry.lost() };
     let line = reply::notification("run.ended", &ended);
@@ -168,7 +230,7 @@ fn settle(client: &Client, entry: &Entry, verdict: &Verdict) -> Vec<u8> {
 }
 
 /// Has a keeper made and asks it, until the command is about to run.
-async fn begin(client: &Client, id: &Id, entry: &Rc<Entry>, order: Order) -> Began {
+async fn begin(client: &Client, id: &Id, entry: &Rc<Entry>, order: Order, (asked, known): &Record) -> Began {
     let failed = |error: &std::io::Error| {
         let message = format!("cannot supervise the run: {error}");
         Began::Not(Seen::Failed(Reason { code: "failed.supervise".into(), message, remedy: None }, None))
@@ -178,6 +240,10 @@ async fn begin(client: &Client, id: &Id, entry: &Rc<Entry>, order: Order) -> Beg
         Ok(asked) => asked,
         Err(error) => return failed(&error),
     };
+    // While the keeper works: what is cut short with us is recorded by others.
+    let mut begun = Verdict::new(asked.clone(), &refused(Fault::refused("begun", "")), Output::default());
+    begun.redact(known);
+    client.service.recording.begin(begun).await;
     let first = tokio::select! {
         first = watch::hear(&keeper) => first,
         () = given_up(client, entry, detach) => {
@@ -308,7 +374,7 @@ async fn connect(
 async fn finish(
     client: &Client,
     entry: &Entry,
-    (asked, known): Record,
+    ((asked, known), claim): (Record, Claim),
     under: Under,
     signals: mpsc::Receiver<i32>,
     detach: bool,
@@ -330,6 +396,7 @@ async fn finish(
     let output = Output { observed, bytes: tally.bytes.get(), truncated: tally.truncated.get() };
     let mut verdict = Verdict::new(asked, &seen, output);
     verdict.redact(&known);
+    client.service.record(&mut verdict, Some(claim)).await;
     let line = settle(client, entry, &verdict);
     let _ = client.outbox.put(line, Vec::new()).await;
 }

@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::config::Role;
+use crate::ledger::config::LedgerTable;
 use crate::profile::typed::{Exact, Limit, table};
 use crate::profile::units::{Bytes, Count, Span};
 
@@ -36,6 +37,13 @@ pub struct ConfigFile {
     /// Jails made ahead of the next run.
     #[serde(default, deserialize_with = "table")]
     pub pool: PoolTable,
+    /// The record of all runs; none is kept without this.
+    #[serde(default, deserialize_with = "given")]
+    pub ledger: Option<LedgerTable>,
+}
+
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<LedgerTable>, D::Error> {
+    table(deserializer).map(Some)
 }
 
 /// `[[caller]]`.

@@ -12,9 +12,10 @@ use super::config::Config;
 use super::jails::Jails;
 use super::link::Link;
 use super::privsep::Ask;
+use super::recording::{Claim, Recording};
 use super::runs::Runs;
 use crate::confine::Ids;
-use crate::verdict::Verdict;
+use crate::verdict::{Outcome, Verdict};
 use crate::wire::fault::Fault;
 
 type NotReloaded = (String, Option<String>);
@@ -33,6 +34,8 @@ pub struct Service {
     pub runs: Runs,
     /// Jails that are open.
     pub jails: Jails,
+    /// Who writes down what was run.
+    pub recording: Rc<Recording>,
     /// `/dev/null`, opened while it could be.
     pub null: OwnedFd,
     config: RefCell<Rc<Config>>,
@@ -42,9 +45,10 @@ pub struct Service {
 
 impl Service {
     /// One that nobody has connected to.
-    pub fn new(link: Link, config: Config, own: Ids, null: OwnedFd) -> Service {
+    pub fn new(link: Link, recording: Rc<Recording>, config: Config, own: Ids, null: OwnedFd) -> Service {
         Service {
             link,
+            recording,
             own,
             admission: Rc::default(),
             budgets: Budgets::default(),
@@ -61,9 +65,13 @@ impl Service {
         self.config.borrow().clone()
     }
 
-    /// Writes a record.
-    pub fn record(&self, _verdict: &mut Verdict) -> Result<(), Fault> {
-        Ok(())
+    /// Writes a record. What was run and cannot be recorded has failed, and says so.
+    pub async fn record(&self, verdict: &mut Verdict, claim: Option<Claim>) {
+        if let Err(reason) = self.recording.append(verdict, claim).await
+            && verdict.outcome != Outcome::Refused
+        {
+            (verdict.outcome, verdict.reason) = (Outcome::Failed, Some(reason));
+        }
     }
 
     /// Has the launcher read the configuration, and waits for what it says.

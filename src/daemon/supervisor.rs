@@ -15,6 +15,7 @@ use super::config::Config;
 use super::confinement;
 use super::link::Link;
 use super::privsep::Answer;
+use super::recording::Recording;
 use super::service::Service;
 use crate::confine::{Failed, Ids};
 use crate::jail::channel::Channel;
@@ -23,9 +24,19 @@ use crate::sys::process;
 /// How long runs may take to end when the service stops.
 const PATIENCE: Duration = Duration::from_secs(8);
 
+/// To those beside the supervisor.
+pub struct Channels {
+    /// Who makes keepers.
+    pub launcher: Channel,
+    /// Who holds the ledger, if there is one.
+    pub recorder: Option<Channel>,
+    /// To the guard, who hears when we are ready.
+    pub ready: PipeWriter,
+}
+
 /// Serves until the launcher is gone or the guard says to stop. Runs in a fork of the guard, made before any thread.
-pub fn serve(launcher: Channel, config: Config, own: Ids, ready: PipeWriter, guard: Pid) -> ! {
-    let code = match begin(launcher, config, own, ready, guard) {
+pub fn serve(channels: Channels, config: Config, own: Ids, guard: Pid) -> ! {
+    let code = match begin(channels, config, own, guard) {
         Ok(()) => 0,
         Err(failed) => {
             let what = failed.what.as_deref().unwrap_or("nothing in particular");
@@ -36,7 +47,7 @@ pub fn serve(launcher: Channel, config: Config, own: Ids, ready: PipeWriter, gua
     process::leave(code)
 }
 
-fn begin(launcher: Channel, config: Config, own: Ids, ready: PipeWriter, guard: Pid) -> Result<(), Failed> {
+fn begin(channels: Channels, config: Config, own: Ids, guard: Pid) -> Result<(), Failed> {
     let failed = Failed::at("supervisor");
     process::set_name(c"clawjail-super").map_err(&failed)?;
     SigSet::empty().thread_set_mask().map_err(&failed)?;
@@ -49,10 +60,12 @@ fn begin(launcher: Channel, config: Config, own: Ids, ready: PipeWriter, guard: 
     let null = std::fs::File::options().read(true).write(true).open("/dev/null");
     let null: OwnedFd = null.map_err(|error| failed(crate::confine::identity::errno_of(&error)))?.into();
     confinement::confine(&prepared, &config, own, guard)?;
-    launcher.never_wait().map_err(&failed)?;
+    for channel in [Some(&channels.launcher), channels.recorder.as_ref()].into_iter().flatten() {
+        channel.never_wait().map_err(&failed)?;
+    }
     let io = |error: std::io::Error| failed(crate::confine::identity::errno_of(&error));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(io)?;
-    let served = LocalSet::new().block_on(&runtime, work(launcher, config, own, null, ready));
+    let served = LocalSet::new().block_on(&runtime, work(channels, config, own, null));
     runtime.shutdown_background();
     served.map_err(io)
 }
@@ -64,11 +77,13 @@ fn raise_descriptors() {
     }
 }
 
-async fn work(launcher: Channel, config: Config, own: Ids, null: OwnedFd, ready: PipeWriter) -> std::io::Result<()> {
-    let service = Rc::new(Service::new(Link::new(launcher)?, config, own, null));
+async fn work(channels: Channels, config: Config, own: Ids, null: OwnedFd) -> std::io::Result<()> {
+    let recording = Recording::new(channels.recorder)?;
+    let service = Rc::new(Service::new(Link::new(channels.launcher)?, recording.clone(), config, own, null));
+    let mut hearing = tokio::task::spawn_local(async move { recording.hear().await });
     let mut reload = signal(SignalKind::hangup())?;
     let mut stop = signal(SignalKind::terminate())?;
-    let ready = Rc::new(ready);
+    let ready = Rc::new(channels.ready);
     say_ready(&ready);
     loop {
         tokio::select! {
@@ -77,6 +92,8 @@ async fn work(launcher: Channel, config: Config, own: Ids, null: OwnedFd, ready:
                 // The guard notices too, and starts both of us again.
                 None => return Ok(()),
             },
+            // The same: without it nothing could be recorded.
+            _ = &mut hearing => return Ok(()),
             _ = reload.recv() => {
                 let (service, ready) = (service.clone(), ready.clone());
                 tokio::task::spawn_local(async move {

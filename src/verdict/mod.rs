@@ -193,13 +193,14 @@ pub struct Probe {
 /// Something that was denied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Denial {
-    /// `create`, `mkdir`, `rename`, `link`, `symlink`, `set`, `settings`; `connect`, `look_up`.
+    /// `create`, `mkdir`, `rename`, `link`, `symlink`, `set`, `settings`; `connect`, `look_up`; `output`; `file` of what a client's
+    /// file request was denied.
     pub kind: String,
     /// On what: a path inside the jail; a host.
     pub what: String,
-    /// By what: `broker`, `gate`.
+    /// By what: `broker`, `gate`, `kernel`.
     pub mechanism: String,
-    /// The rule: a pattern of the profile, or in words.
+    /// The rule: a pattern of the profile, or in words; empty where the kernel does not say which.
     pub rule: String,
     /// How often.
     pub count: u64,

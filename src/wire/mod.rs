@@ -7,6 +7,7 @@ pub mod files;
 pub mod frame;
 pub mod gate;
 pub mod privsep;
+pub mod record;
 pub mod reply;
 pub mod reply_files;
 pub mod request;

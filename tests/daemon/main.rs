@@ -28,6 +28,7 @@ mod malice;
 mod narrow;
 mod protocol;
 mod ready;
+mod record;
 mod runs;
 mod setup;
 mod systemd;

@@ -42,9 +42,20 @@ pub fn somebody_else() -> Account {
 }
 
 impl Service {
-    /// Starts one with `config` behind what every test needs.
+    /// Starts one with `config` behind what every test needs. `@OUTSIDE` in it is a directory of its own.
     pub fn start(config: &str) -> Service {
         Service::start_by(config, |_, command| command)
+    }
+
+    /// The same by way of a program that executes the words after its own.
+    pub fn start_through(program: &[&str], config: &str) -> Service {
+        Service::start_by(config, |socket, command| {
+            let outside = socket.parent().expect("in a directory of its own").display().to_string();
+            let mut words = program.iter().map(|word| word.replace("@OUTSIDE", &outside));
+            let mut whole = Command::new(words.next().expect("a program"));
+            whole.args(words).arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+            whole
+        })
     }
 
     /// The same, by another command that `change` makes of ours and of the path of the socket.
@@ -56,6 +67,7 @@ impl Service {
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).expect("own directory");
         let socket = place.outside.join("socket");
         let path = directory.join("clawjail.toml");
+        let config = config.replace("@OUTSIDE", &place.outside.display().to_string());
         let user = if root { "user = \"daemon\"\n" } else { "" };
         fs::write(&path, format!("{user}socket = \"{}\"\n{config}", socket.display())).expect("own directory");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("own file");
@@ -299,6 +311,22 @@ impl Client {
         let (id, line) = self.request(method, &params);
         assert!(self.send_raw(&line), "the service has closed");
         id
+    }
+
+    /// The same, if the service has not closed.
+    pub fn ask_if_open(&mut self, method: &str, params: Value) -> Option<i64> {
+        let (id, line) = self.request(method, &params);
+        self.send_raw(&line).then_some(id)
+    }
+
+    /// The line with the answer to `id`; null at the end.
+    pub fn line_of(&mut self, id: i64) -> Value {
+        loop {
+            let line = self.line();
+            if line.is_null() || line["id"] == id {
+                return line;
+            }
+        }
     }
 
     /// The next line; null at the end.

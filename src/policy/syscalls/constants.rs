@@ -55,6 +55,7 @@ const CONSTANTS: &[(&str, u64)] = &[
     ("CLONE_NEWUSER", int(libc::CLONE_NEWUSER)),
     ("CLONE_NEWPID", int(libc::CLONE_NEWPID)),
     ("CLONE_NEWNET", int(libc::CLONE_NEWNET)),
+    ("CLONE_THREAD", int(libc::CLONE_THREAD)),
     // open, mknod
     ("O_CREAT", int(libc::O_CREAT)),
     ("O_TMPFILE", int(libc::O_TMPFILE)),
