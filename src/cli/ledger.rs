@@ -90,6 +90,28 @@ pub fn open(path: Option<&Path>) -> Result<Directory, LedgerError> {
     Directory::read(path.unwrap_or(Path::new(DEFAULT_PATH)))
 }
 
+/// Where verdicts are to be had.
+pub enum Source {
+    /// From the files.
+    Files(Directory),
+    /// From the service, because the files cannot be read, or because it was named.
+    Service(Option<LedgerError>),
+    /// From nowhere.
+    None(LedgerError),
+}
+
+/// The files that are named, or the service that is; else the service's files, or itself where those are not ours to read.
+pub fn source(path: Option<&Path>, socket: Option<&Path>) -> Source {
+    if socket.is_some() {
+        return Source::Service(None);
+    }
+    match open(path) {
+        Ok(directory) => Source::Files(directory),
+        Err(error) if path.is_none() => Source::Service(Some(error)),
+        Err(error) => Source::None(error),
+    }
+}
+
 /// Says why a ledger cannot be read.
 pub fn fail(error: &LedgerError) -> ExitCode {
     let hint = error.is_absent().then_some("--ledger names another directory");

@@ -10,7 +10,8 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
 
-use super::{answer, ledger};
+use super::ledger::Source;
+use super::{answer, ledger, remote};
 use crate::ledger::error::LedgerError;
 use crate::ledger::files::Directory;
 use crate::ledger::follow::Follower;
@@ -28,7 +29,8 @@ Examples:
   clawjail log --follow --json | jq .argv      each run as it ends
   clawjail log --ledger ./runs --limit 5       of a ledger of your own, as `clawjail run --ledger` writes it
 
-It reads the files of the ledger: who may read them may read it.")]
+It reads the files of the ledger where it may, and asks the service where not: that shows everything to admins and
+viewers, and to operators what they asked for themselves.")]
 pub struct Log {
     /// Show the newest few, then each one as it is written.
     #[arg(long, short)]
@@ -63,6 +65,9 @@ pub struct Log {
     /// The directory of the ledger; the service's one if not given.
     #[arg(long, value_name = "DIR")]
     pub ledger: Option<PathBuf>,
+    /// Ask the service at this socket.
+    #[arg(long, value_name = "PATH", conflicts_with = "ledger")]
+    pub socket: Option<PathBuf>,
 }
 
 fn outcomes() -> impl TypedValueParser<Value = Outcome> {
@@ -72,7 +77,7 @@ fn outcomes() -> impl TypedValueParser<Value = Outcome> {
 
 /// A time as typed.
 #[derive(Clone, Copy, Debug)]
-pub struct When(Timestamp);
+pub struct When(pub Timestamp);
 
 impl FromStr for When {
     type Err = String;
@@ -91,7 +96,16 @@ impl FromStr for When {
 
 /// Shows it.
 pub fn run(log: &Log) -> ExitCode {
-    let shown = ledger::open(log.ledger.as_deref()).and_then(|directory| show(log, &directory));
+    let directory = match ledger::source(log.ledger.as_deref(), log.socket.as_deref()) {
+        Source::Files(directory) => directory,
+        Source::Service(why) => return remote::log(log, why.as_ref()),
+        Source::None(error) => return ledger::fail(&error),
+    };
+    end(show(log, &directory))
+}
+
+/// Says how it ended.
+pub fn end(shown: Result<Shown, LedgerError>) -> ExitCode {
     match shown {
         Ok(Shown { unwritten: Some(error), .. }) => answer::fail(&format!("cannot write the answer: {error}")),
         Ok(Shown { unreadable: 0, .. }) => ExitCode::SUCCESS,
@@ -104,14 +118,15 @@ pub fn run(log: &Log) -> ExitCode {
 
 /// What came of it.
 #[derive(Default)]
-struct Shown {
-    unreadable: u64,
+pub struct Shown {
+    /// Lines that are none.
+    pub unreadable: u64,
     unwritten: Option<io::Error>,
 }
 
 impl Shown {
     /// Prints one; whoever closes the pipe has read enough.
-    fn print(&mut self, text: &str) -> ControlFlow<()> {
+    pub fn print(&mut self, text: &str) -> ControlFlow<()> {
         let mut stdout = io::stdout().lock();
         match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
             Ok(()) => ControlFlow::Continue(()),
@@ -180,7 +195,12 @@ fn filter(log: &Log) -> Filter {
 }
 
 fn line(log: &Log, found: &Found<'_>) -> String {
-    if log.json { format!("{}\n", found.line) } else { text(&found.verdict) }
+    one(log, &found.verdict, found.line)
+}
+
+/// A verdict as it is shown.
+pub fn one(log: &Log, verdict: &Verdict, line: &str) -> String {
+    if log.json { format!("{line}\n") } else { text(verdict) }
 }
 
 /// One line for a person: when, which, how it ended, under what, for whom, how long, what.

@@ -17,6 +17,7 @@ pub mod log;
 pub mod profile;
 pub mod ps;
 pub mod reload;
+pub mod remote;
 pub mod report;
 pub mod run;
 pub mod schema;

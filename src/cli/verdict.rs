@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::{answer, ledger};
+use super::ledger::Source;
+use super::{answer, ledger, remote};
 use crate::ledger::query::{self, Filter};
 use crate::policy::names::shown;
 
@@ -15,7 +16,7 @@ use crate::policy::names::shown;
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "\
 Examples:
-  clawjail verdict 019aa5c1                    from the service's ledger, by the beginning of its id
+  clawjail verdict 019aa5c1                    from the service's ledger, or by asking the service
   clawjail verdict --ledger ./runs 019aa5c1
   clawjail verdict schema > clawjail-verdict.schema.json
   clawjail run --verdict v.json -- make && jq .enforcement v.json")]
@@ -26,6 +27,9 @@ pub struct Verdict {
     /// The directory of the ledger; the service's one if not given.
     #[arg(long, value_name = "DIR")]
     pub ledger: Option<PathBuf>,
+    /// Ask the service at this socket.
+    #[arg(long, value_name = "PATH", conflicts_with = "ledger")]
+    pub socket: Option<PathBuf>,
     /// What else to do.
     #[command(subcommand)]
     pub action: Option<Action>,
@@ -56,11 +60,14 @@ pub fn run(verdict: &Verdict) -> ExitCode {
 fn show(verdict: &Verdict, id: &str) -> ExitCode {
     let filter = Filter { id: Some(id.to_owned()), ..Filter::default() };
     let mut text = None;
-    let searched = ledger::open(verdict.ledger.as_deref()).and_then(|directory| {
-        query::newest_first(&directory, &filter, |found| {
-            text = Some(answer::json(&found.verdict));
-            ControlFlow::Break(())
-        })
+    let directory = match ledger::source(verdict.ledger.as_deref(), verdict.socket.as_deref()) {
+        Source::Files(directory) => directory,
+        Source::Service(why) => return remote::verdict(id, verdict.socket.as_deref(), why.as_ref()),
+        Source::None(error) => return ledger::fail(&error),
+    };
+    let searched = query::newest_first(&directory, &filter, |found| {
+        text = Some(answer::json(&found.verdict));
+        ControlFlow::Break(())
     });
     match (searched, text) {
         (_, Some(text)) => answer::give(&text),

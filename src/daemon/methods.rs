@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::config::{Role, Standing};
 use super::connection::Client;
-use super::{files, jails, running};
+use super::{files, jails, running, verdicts};
 use crate::jail::mandate::Profiles;
 use crate::wire::fault::{Fault, number};
 use crate::wire::reply::{self, Done, PROTOCOL, Pong, SessionEnded, Written};
@@ -45,17 +45,25 @@ pub async fn answer(client: &Rc<Client>, id: Id, request: Request, descriptors: 
         Request::FsRemove(asked) => return files::answer(client, &id, files::remove(*asked)).await,
         Request::FsRename(asked) => return files::answer(client, &id, files::rename(*asked)).await,
         Request::FsList(asked) => return files::answer(client, &id, files::list(*asked)).await,
+        Request::VerdictGet(asked) => return give(client, &id, verdicts::get(client, *asked).await).await,
+        Request::VerdictQuery(asked) => return give(client, &id, verdicts::query(client, *asked).await).await,
+        Request::VerdictFollow(asked) => verdicts::follow(client, &asked).map(|done| json!(done)),
         Request::Ps(_) => ps(client),
         Request::Reload(_) => reload(client).await,
     };
+    give(client, &id, answered).await;
+}
+
+async fn give<T: serde::Serialize>(client: &Client, id: &Id, answered: Result<T, Fault>) {
     // A client that is gone wants no answer.
     drop(match answered {
-        Ok(result) => client.answer(&id, &result).await,
-        Err(fault) => client.fault(Some(&id), &fault).await,
+        Ok(result) => client.answer(id, &result).await,
+        Err(fault) => client.fault(Some(id), &fault).await,
     });
 }
 
-fn standing(client: &Client) -> Result<Standing, Fault> {
+/// What they may do, if anything.
+pub fn standing(client: &Client) -> Result<Standing, Fault> {
     let none = || Fault::refused("not_granted", format!("user `{}` may do nothing here", client.peer.name));
     client.standing().ok_or_else(none)
 }

@@ -45,3 +45,4 @@ pub mod service;
 pub mod socket;
 pub mod streams;
 pub mod supervisor;
+pub mod verdicts;

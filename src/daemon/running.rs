@@ -61,9 +61,6 @@ struct Unbegun {
     retry: Option<u64>,
 }
 
-/// Refusals that only ask to come back later. They are not recorded one by one: whoever floods us would fill the disk.
-const NOT_RECORDED: [&str; 3] = ["refused.busy", "refused.rate", "refused.stopping"];
-
 /// A run under way.
 struct Under {
     keeper: AsyncFd<Rc<Channel>>,
@@ -203,9 +200,7 @@ async fn not_begun(client: &Client, id: &Id, entry: &Entry, unbegun: Unbegun) {
     let Unbegun { record: (asked, known), claim, seen, retry } = unbegun;
     let mut verdict = Verdict::new(asked, &seen, Output::default());
     verdict.redact(&known);
-    if !verdict.reason.as_ref().is_some_and(|reason| NOT_RECORDED.contains(&reason.code.as_str())) {
-        client.service.record(&mut verdict, claim).await;
-    }
+    client.service.record(&mut verdict, claim).await;
     let mut fault = match &seen {
         Seen::Refused(reason) | Seen::Failed(reason, _) => Fault::of_reason(reason),
         Seen::Run { .. } => Fault::refused("not_executed", "the command cannot be executed"),
@@ -241,7 +236,7 @@ async fn begin(client: &Client, id: &Id, entry: &Rc<Entry>, order: Order, (asked
         Err(error) => return failed(&error),
     };
     // While the keeper works: what is cut short with us is recorded by others.
-    let mut begun = Verdict::new(asked.clone(), &refused(Fault::refused("begun", "")), Output::default());
+    let mut begun = Verdict::new(asked.clone(), &watch::launcher_gone(None), Output::default());
     begun.redact(known);
     client.service.recording.begin(begun).await;
     let first = tokio::select! {

@@ -14,9 +14,13 @@ use super::link::Link;
 use super::privsep::Ask;
 use super::recording::{Claim, Recording};
 use super::runs::Runs;
+use super::verdicts::Followers;
 use crate::confine::Ids;
 use crate::verdict::{Outcome, Verdict};
 use crate::wire::fault::Fault;
+
+/// Refusals that only ask to come back later. They are not recorded one by one: whoever floods us would fill the disk.
+const NOT_RECORDED: [&str; 3] = ["refused.busy", "refused.rate", "refused.stopping"];
 
 type NotReloaded = (String, Option<String>);
 
@@ -36,6 +40,8 @@ pub struct Service {
     pub jails: Jails,
     /// Who writes down what was run.
     pub recording: Rc<Recording>,
+    /// Who wants to hear of each verdict.
+    pub followers: Followers,
     /// `/dev/null`, opened while it could be.
     pub null: OwnedFd,
     config: RefCell<Rc<Config>>,
@@ -54,6 +60,7 @@ impl Service {
             budgets: Budgets::default(),
             runs: Runs::default(),
             jails: Jails::default(),
+            followers: Followers::default(),
             null,
             config: RefCell::new(Rc::new(config)),
             reloading: RefCell::default(),
@@ -65,13 +72,17 @@ impl Service {
         self.config.borrow().clone()
     }
 
-    /// Writes a record. What was run and cannot be recorded has failed, and says so.
+    /// Writes a record if it is to be one, and tells those who follow. What was run and cannot be recorded has failed, and says so.
     pub async fn record(&self, verdict: &mut Verdict, claim: Option<Claim>) {
+        if verdict.reason.as_ref().is_some_and(|reason| NOT_RECORDED.contains(&reason.code.as_str())) {
+            return;
+        }
         if let Err(reason) = self.recording.append(verdict, claim).await
             && verdict.outcome != Outcome::Refused
         {
             (verdict.outcome, verdict.reason) = (Outcome::Failed, Some(reason));
         }
+        self.followers.tell(verdict);
     }
 
     /// Has the launcher read the configuration, and waits for what it says.

@@ -8,8 +8,10 @@ use super::fault::{Fault, number};
 use super::frame::{MOST_DEPTH, is_shallow};
 use super::reply::{Done, Jail, Jails, Listed, Pong, Running, Runs, SessionEnded, Written};
 use super::reply_files::{Content, Directory, Stat};
+use super::reply_verdicts::{One, Page};
 use super::request::*;
 use super::request_files::*;
+use super::request_verdicts::*;
 
 /// What a client calls its request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -85,6 +87,9 @@ methods! {
     "fs.remove" => FsRemove(FsRemove) -> Done,
     "fs.rename" => FsRename(FsRename) -> Done,
     "fs.list" => FsList(FsList) -> Directory,
+    "verdict.get" => VerdictGet(VerdictGet) -> One,
+    "verdict.query" => VerdictQuery(VerdictQuery) -> Page,
+    "verdict.follow" => VerdictFollow(VerdictQuery) -> Done,
     "ps" => Ps(Nothing) -> Runs,
     "reload" => Reload(Nothing) -> Done,
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::fault::Fault;
 use super::reply::{Ended, Output};
+use super::reply_verdicts::VerdictWritten;
 use super::rpc::{Id, schemas};
 
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -66,7 +67,10 @@ pub fn replies() -> Value {
     parts.insert("error".into(), line(json!({ "id": { "anyOf": [id, { "type": "null" }] }, "error": fault })));
     parts.insert("run.output".into(), line(json!({ "method": { "const": "run.output" }, "params": output })));
     parts.insert("run.ended".into(), line(json!({ "method": { "const": "run.ended" }, "params": ended })));
-    let lines = ["result", "error", "run.output", "run.ended"].map(str::to_owned).to_vec();
+    let written = generator.subschema_for::<VerdictWritten<'_>>();
+    parts
+        .insert("verdict.written".into(), line(json!({ "method": { "const": "verdict.written" }, "params": written })));
+    let lines = ["result", "error", "run.output", "run.ended", "verdict.written"].map(str::to_owned).to_vec();
     document("What a service of clawjail sends: one line", "anyOf", lines, parts, generator)
 }
 

@@ -74,7 +74,7 @@ fn check_reply(schema: &Value, asked: &BTreeMap<i64, String>, line: &Value) {
 
 #[test]
 fn the_transcript_happens_as_it_is_written_and_every_line_fits_the_schemas() {
-    let service = Service::start("");
+    let service = Service::start("[ledger]\npath = \"@OUTSIDE/ledger\"\n");
     let (requests, replies) = (schema_of("requests"), schema_of("replies"));
     let workspace = json!(service.place.workspace);
     let mut names = Names(BTreeMap::from([("$workspace".to_owned(), workspace)]));

@@ -9,7 +9,8 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 
 use crate::as_root;
-use crate::service::{Client, PATIENCE, Service};
+use crate::service::{Client, PATIENCE, Service, account_named, somebody_else, workspace_of};
+use crate::support::account;
 use crate::support::place::clawjail;
 
 const LEDGER: &str = "[ledger]\npath = \"@OUTSIDE/ledger\"\n";
@@ -270,4 +271,120 @@ fn a_ledger_that_cannot_be_written_is_said_before_anybody_is_served() {
     let said = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(126), "{said}");
     assert!(said.contains("others can write it"), "{said}");
+}
+
+#[test]
+fn a_verdict_is_found_by_its_id_and_verdicts_by_what_they_are_a_page_at_a_time() {
+    let service = Service::start(LEDGER);
+    let mut client = service.client();
+    for number in 0..5 {
+        client.run(params(&service, &["sh", "-c", &format!("exit {number}")]));
+    }
+    let written = records(&ledger(&service));
+    let id = written[2]["id"].as_str().expect("an id");
+    assert_eq!(client.call("verdict.get", json!({ "id": id }))["verdict"], written[2]);
+    assert_eq!(client.refused("verdict.get", json!({ "id": "ffffffff" })), "refused.unknown_verdict");
+    assert_eq!(client.refused("verdict.get", json!({ "id": "../.." })), "invalid.parameters");
+
+    let (mut found, mut page, mut pages) = (Vec::new(), Value::Null, 0);
+    loop {
+        let mut asked = json!({ "limit": 2 });
+        if page.is_string() {
+            asked["page"] = page;
+        }
+        let answer = client.call("verdict.query", asked);
+        let verdicts = answer["verdicts"].as_array().expect("a page").clone();
+        assert!(verdicts.len() <= 2);
+        found.extend(verdicts);
+        pages += 1;
+        page = answer["next"].clone();
+        if page.is_null() {
+            break;
+        }
+    }
+    found.reverse();
+    assert_eq!((found, pages), (written, 3));
+    let failed = client.call("verdict.query", json!({ "outcome": "refused" }));
+    assert_eq!(failed["verdicts"], json!([]));
+    assert_eq!(client.refused("verdict.query", json!({ "outcome": "odd" })), "invalid.parameters");
+    assert_eq!(client.refused("verdict.query", json!({ "page": "1:99999999" })), "failed.ledger");
+    assert_eq!(Service::start("").client().refused("verdict.query", json!({})), "refused.no_ledger");
+}
+
+#[test]
+fn everybody_reads_what_their_role_lets_them_and_nothing_else() {
+    if !as_root("several users") {
+        return;
+    }
+    let (operator, guest) = (account::ordinary(), somebody_else());
+    let service = Service::start(&format!(
+        "[[caller]]\nuser = \"{}\"\nrole = \"operator\"\nprofiles = [\"untrusted\"]\n\
+         [[caller]]\nuser = \"nobody\"\nrole = \"guest\"\nprofiles = [\"readonly\"]\n\
+         [[caller]]\nuser = \"bin\"\nrole = \"viewer\"\n{LEDGER}",
+        operator.name
+    ));
+    let (mine, theirs) = (workspace_of(operator, "roles.operator"), workspace_of(&guest, "roles.guest"));
+    let mut as_operator = service.client_as(operator);
+    let mut as_guest = service.client_as(&guest);
+    let (_, first) = as_operator.run(json!({ "argv": ["true", "operator"], "workspace": mine }));
+    let (_, old) = as_guest.run(json!({ "argv": ["true", "old"], "workspace": theirs }));
+    let (_, last) = as_guest.run(json!({ "argv": ["true", "last"], "workspace": theirs }));
+    let all = |client: &mut Client, asked: Value| client.call("verdict.query", asked)["verdicts"].clone();
+    assert_eq!(all(&mut as_operator, json!({})), json!([first]));
+    assert_eq!(all(&mut as_operator, json!({ "caller": guest.uid })), json!([first]), "asking for others helps nobody");
+    assert_eq!(all(&mut as_guest, json!({})), json!([last]));
+    let mut as_viewer = service.client_as(&account_named("bin"));
+    assert_eq!(all(&mut as_viewer, json!({})), json!([last, old, first]));
+    assert_eq!(all(&mut as_viewer, json!({ "caller": guest.uid })), json!([last, old]));
+    let reads = |client: &mut Client, verdict: &Value| {
+        let id = client.ask("verdict.get", json!({ "id": verdict["id"] }));
+        client.answer(id).get("result").is_some()
+    };
+    assert_eq!([&first, &last].map(|verdict| reads(&mut as_operator, verdict)), [true, false]);
+    assert_eq!([&last, &old, &first].map(|verdict| reads(&mut as_guest, verdict)), [true, false, false]);
+    assert_eq!([&old, &first].map(|verdict| reads(&mut as_viewer, verdict)), [true, true]);
+    assert_eq!(as_viewer.refused("run", json!({ "argv": ["true"], "workspace": "/tmp" })), "refused.not_granted");
+}
+
+#[test]
+fn log_and_verdict_ask_the_service_where_the_files_cannot_be_read() {
+    let service = Service::start(LEDGER);
+    let mut client = service.client();
+    let (_, first) = client.run(params(&service, &["true", "first"]));
+    client.run(params(&service, &["false", "second"]));
+    let ask = |words: &[&str]| {
+        let output = Command::new(clawjail()).args(words).arg("--socket").arg(&service.socket).output();
+        let output = output.expect("the binary can be executed");
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let text = ask(&["log"]);
+    assert_eq!(text.lines().count(), 2);
+    assert!(text.lines().next().is_some_and(|line| line.ends_with("false second")), "{text}");
+    assert_eq!(ask(&["log", "--limit", "1", "--since", "1h"]).lines().count(), 1);
+    // Byte for byte what is in the file, so that a seal can be checked.
+    let file = fs::read_to_string(ledger(&service).join("00000001.jsonl")).expect("own file");
+    let lines: Vec<&str> = file.lines().skip(1).collect();
+    assert_eq!(ask(&["log", "--json"]).lines().rev().collect::<Vec<_>>(), lines);
+    let shown: Value = serde_json::from_str(&ask(&["verdict", first["id"].as_str().expect("an id")])).expect("JSON");
+    assert_eq!(shown, first);
+}
+
+#[test]
+fn whoever_follows_sees_the_newest_and_each_verdict_as_it_is_made_once() {
+    use std::io::{BufRead, BufReader};
+    let service = Service::start(LEDGER);
+    let mut client = service.client();
+    client.run(params(&service, &["true", "before"]));
+    let mut log = Command::new(clawjail());
+    log.args(["log", "--follow", "--socket"]).arg(&service.socket).stdout(std::process::Stdio::piped());
+    let mut log = log.spawn().expect("the binary can be executed");
+    let mut lines = BufReader::new(log.stdout.take().expect("asked for")).lines();
+    let mut next = || lines.next().expect("it goes on").expect("text");
+    assert!(next().ends_with("true before"));
+    for word in ["one", "two"] {
+        client.run(params(&service, &["true", word]));
+        assert!(next().ends_with(&format!("true {word}")));
+    }
+    log.kill().and_then(|()| log.wait()).expect("our own child");
 }

@@ -34,11 +34,17 @@ pub struct Service {
 
 /// The second ordinary account: somebody who is on every system.
 pub fn somebody_else() -> Account {
+    account_named("nobody")
+}
+
+/// An account that is on this system.
+pub fn account_named(name: &str) -> Account {
     let text = fs::read_to_string("/etc/passwd").expect("everyone can read /etc/passwd");
-    let line = text.lines().find(|line| line.starts_with("nobody:")).expect("every system has nobody");
+    let is_it = |line: &&str| line.split(':').next() == Some(name);
+    let line = text.lines().find(is_it).unwrap_or_else(|| panic!("every system has {name}"));
     let fields: Vec<&str> = line.split(':').collect();
     let number = |index: usize| fields[index].parse().expect("an id");
-    Account { name: "nobody".into(), uid: number(2), gid: number(3), home: fields[5].into() }
+    Account { name: name.into(), uid: number(2), gid: number(3), home: fields[5].into() }
 }
 
 impl Service {
