@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema::{AgentTable, CallerTable, ConfigFile, JailsTable, LimitsTable, PoolTable};
+use super::schema::{AgentTable, CallerTable, ConfigFile, JailsTable, LimitsTable, MetricsTable, PoolTable};
 use crate::confine::Ids;
 use crate::jail::accounts;
 use crate::jail::mandate::{Lasting, Profiles};
@@ -54,6 +54,18 @@ pub struct Config {
     /// How runs are recorded, if they are. Of no concern to the supervisor, which is not told after a reload.
     #[serde(skip)]
     pub ledger: Option<Settings>,
+    /// Where numbers are given, if they are; the supervisor is not told of this either.
+    #[serde(skip)]
+    pub metrics: Option<Metrics>,
+}
+
+/// `[metrics]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where the socket is.
+    pub socket: PathBuf,
+    /// The group that may connect.
+    pub group: Option<u32>,
 }
 
 /// What a caller may do.
@@ -276,19 +288,30 @@ fn understand(
 ) -> Result<Config, ConfigError> {
     let becomes = whom(document, file.user.as_deref(), own)?;
     let group = file.group.map(|name| group_id(document, &["group"], &name)).transpose()?;
-    let socket = match file.socket {
-        Some(text) if !text.starts_with('/') => {
-            return Err(document.flaw(Spot::Value(&["socket"]), "`socket` is no absolute path").into());
-        }
-        Some(text) => PathBuf::from(text),
-        None => default_socket(own),
-    };
+    let socket = file.socket.map(|text| absolute(document, &["socket"], text)).transpose()?;
+    let socket = socket.unwrap_or_else(|| default_socket(own));
     let callers = file.caller.iter().map(|table| caller(document, table, known)).collect::<Result<_, _>>()?;
     let agents = file.agent.into_iter().map(|(name, table)| agent(document, name, table, known));
     let agents = agents.collect::<Result<_, _>>()?;
     let ledger = file.ledger.as_ref().map(|table| ledger(document, table, own)).transpose()?;
+    let metrics = file.metrics.map(|table| metrics(document, table)).transpose()?;
     let limits = limits(&file.limits, &file.jails);
-    Ok(Config { directory, socket, group, becomes, callers, agents, limits, pool: pool(&file.pool), ledger })
+    let pool = pool(&file.pool);
+    Ok(Config { directory, socket, group, becomes, callers, agents, limits, pool, ledger, metrics })
+}
+
+fn absolute(document: &Document, at: &[&str], path: String) -> Result<PathBuf, Flaw> {
+    if path.starts_with('/') {
+        return Ok(PathBuf::from(path));
+    }
+    Err(document.flaw(Spot::Value(at), "`socket` is no absolute path"))
+}
+
+fn metrics(document: &Document, table: MetricsTable) -> Result<Metrics, Flaw> {
+    let none = || document.flaw(Spot::Key(&["metrics"]), "[metrics] without `socket`");
+    let socket = absolute(document, &["metrics", "socket"], table.socket.ok_or_else(none)?)?;
+    let group = table.group.map(|name| group_id(document, &["metrics", "group"], &name)).transpose()?;
+    Ok(Metrics { socket, group })
 }
 
 fn ledger(document: &Document, table: &LedgerTable, own: Ids) -> Result<Settings, Flaw> {

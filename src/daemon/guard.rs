@@ -65,6 +65,7 @@ struct Guard {
     path: PathBuf,
     own: Ids,
     listener: OwnedFd,
+    metrics: Option<OwnedFd>,
     notify: Notify,
     signals: SignalFd,
     // The last one that could be used.
@@ -106,6 +107,10 @@ pub fn serve(path: &Path, named: bool, socket: Option<&Path>) -> Result<(), NoSe
     }
     try_ledger(&config, own)?;
     let listener = socket::listen(&config).map_err(|error| NoService::Socket(config.socket.clone(), error))?;
+    let metrics = config.metrics.as_ref().map(|metrics| {
+        socket::listen_for_metrics(metrics).map_err(|error| NoService::Socket(metrics.socket.clone(), error))
+    });
+    let metrics = metrics.transpose()?;
     let failed = Failed::at("guard");
     process::set_name(c"clawjail-guard").map_err(&failed)?;
     process::become_subreaper().map_err(&failed)?;
@@ -116,6 +121,7 @@ pub fn serve(path: &Path, named: bool, socket: Option<&Path>) -> Result<(), NoSe
         path: path.to_owned(),
         own,
         listener,
+        metrics,
         notify: Notify::connect(),
         signals,
         config,
@@ -178,8 +184,9 @@ impl Guard {
         let (ready, say_ready) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(&failed)?;
         match process::fork_into(0, None) {
             Ok(Fork::Child) => {
-                let channels =
-                    supervisor::Channels { launcher: to_launcher, recorder: to_recorder, ready: say_ready.into() };
+                let metrics = self.metrics.as_ref().and_then(|listener| listener.try_clone().ok());
+                let ready = say_ready.into();
+                let channels = supervisor::Channels { launcher: to_launcher, recorder: to_recorder, ready, metrics };
                 supervisor::serve(channels, self.config.clone(), self.own, guard)
             }
             Ok(Fork::Parent(supervisor)) => Ok(Pair { launcher, supervisor, recorder, ready: (ready, say_ready) }),
@@ -301,8 +308,8 @@ impl Guard {
     /// A configuration that was broken meanwhile must not keep the service down: then the last one counts.
     fn read_again(&mut self) {
         if let Ok((read, known)) = config::read(&self.path, true, self.own) {
-            let Config { socket, becomes, ledger, .. } = self.config.clone();
-            self.config = Config { socket, becomes, ledger, ..read };
+            let Config { socket, becomes, ledger, metrics, .. } = self.config.clone();
+            self.config = Config { socket, becomes, ledger, metrics, ..read };
             self.known = Rc::new(known);
         }
     }

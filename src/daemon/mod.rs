@@ -31,6 +31,7 @@ pub mod launcher;
 pub mod librarian;
 pub mod link;
 pub mod methods;
+pub mod metrics;
 pub mod notify;
 pub mod order;
 pub mod outbox;

@@ -40,9 +40,22 @@ pub struct ConfigFile {
     /// The record of all runs; none is kept without this.
     #[serde(default, deserialize_with = "given")]
     pub ledger: Option<LedgerTable>,
+    /// Numbers for Prometheus; none are given without this.
+    #[serde(default, deserialize_with = "given")]
+    pub metrics: Option<MetricsTable>,
 }
 
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<LedgerTable>, D::Error> {
+/// `[metrics]`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsTable {
+    /// Where the socket is on which they are given by HTTP.
+    pub socket: Option<String>,
+    /// The group that may connect; the service's own user alone if not given.
+    pub group: Option<String>,
+}
+
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     table(deserializer).map(Some)
 }
 

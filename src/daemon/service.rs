@@ -16,6 +16,7 @@ use super::recording::{Claim, Recording};
 use super::runs::Runs;
 use super::verdicts::Followers;
 use crate::confine::Ids;
+use crate::ledger::metrics::Counters;
 use crate::verdict::{Outcome, Verdict};
 use crate::wire::fault::Fault;
 
@@ -44,6 +45,7 @@ pub struct Service {
     pub followers: Followers,
     /// `/dev/null`, opened while it could be.
     pub null: OwnedFd,
+    counters: RefCell<Counters>,
     config: RefCell<Rc<Config>>,
     // Those who wait for the launcher's answer, in the order in which they asked.
     reloading: RefCell<Vec<oneshot::Sender<Result<(), NotReloaded>>>>,
@@ -62,6 +64,7 @@ impl Service {
             jails: Jails::default(),
             followers: Followers::default(),
             null,
+            counters: RefCell::default(),
             config: RefCell::new(Rc::new(config)),
             reloading: RefCell::default(),
         }
@@ -72,16 +75,28 @@ impl Service {
         self.config.borrow().clone()
     }
 
+    /// The numbers, as they are now.
+    pub fn metrics(&self) -> String {
+        let counters = Counters {
+            jails: self.jails.all().len() as u64,
+            unrecorded: self.recording.unrecorded(),
+            untold: self.recording.untold(),
+            ..self.counters.borrow().clone()
+        };
+        counters.render()
+    }
+
     /// Writes a record if it is to be one, and tells those who follow. What was run and cannot be recorded has failed, and says so.
     pub async fn record(&self, verdict: &mut Verdict, claim: Option<Claim>) {
         if verdict.reason.as_ref().is_some_and(|reason| NOT_RECORDED.contains(&reason.code.as_str())) {
-            return;
+            return self.counters.borrow_mut().count(verdict);
         }
         if let Err(reason) = self.recording.append(verdict, claim).await
             && verdict.outcome != Outcome::Refused
         {
             (verdict.outcome, verdict.reason) = (Outcome::Failed, Some(reason));
         }
+        self.counters.borrow_mut().count(verdict);
         self.followers.tell(verdict);
     }
 

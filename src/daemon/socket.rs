@@ -9,15 +9,25 @@ use std::path::Path;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::socket::{getsockopt, sockopt};
 
-use super::config::Config;
+use super::config::{Config, Metrics};
 use super::notify;
 
 /// The socket on which callers connect.
 pub fn listen(config: &Config) -> io::Result<OwnedFd> {
     let listener = match notify::given_listener() {
         Some(given) => accept_given(given)?,
-        None => bind(config)?,
+        // Everybody may knock; what they may ask for is decided by who they are.
+        None => bind(&config.socket, config.group, 0o666)?,
     };
+    never_wait(listener)
+}
+
+/// The socket on which numbers are given, to its group, or to nobody else.
+pub fn listen_for_metrics(metrics: &Metrics) -> io::Result<OwnedFd> {
+    never_wait(bind(&metrics.socket, metrics.group, 0o600)?)
+}
+
+fn never_wait(listener: OwnedFd) -> io::Result<OwnedFd> {
     fcntl(&listener, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     fcntl(&listener, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     Ok(listener)
@@ -32,18 +42,17 @@ fn accept_given(given: OwnedFd) -> io::Result<OwnedFd> {
     Err(io::Error::new(ErrorKind::InvalidInput, "the descriptor that was given is no listening stream socket"))
 }
 
-fn bind(config: &Config) -> io::Result<OwnedFd> {
-    let path = config.socket.as_path();
+/// For `group`, or with `mode` if there is none.
+fn bind(path: &Path, group: Option<u32>, mode: u32) -> io::Result<OwnedFd> {
     make_directory(path)?;
     take_over(path)?;
     let listener = UnixListener::bind(path)?;
-    // Everybody may knock; what they may ask for is decided by who they are.
-    let mode = match config.group {
+    let mode = match group {
         Some(group) => {
             chown(path, None, Some(group))?;
             0o660
         }
-        None => 0o666,
+        None => mode,
     };
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     Ok(listener.into())

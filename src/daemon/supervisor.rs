@@ -14,6 +14,7 @@ use tokio::task::LocalSet;
 use super::config::Config;
 use super::confinement;
 use super::link::Link;
+use super::metrics;
 use super::privsep::Answer;
 use super::recording::Recording;
 use super::service::Service;
@@ -32,6 +33,8 @@ pub struct Channels {
     pub recorder: Option<Channel>,
     /// To the guard, who hears when we are ready.
     pub ready: PipeWriter,
+    /// Where numbers are asked for, if they are given.
+    pub metrics: Option<OwnedFd>,
 }
 
 /// Serves until the launcher is gone or the guard says to stop. Runs in a fork of the guard, made before any thread.
@@ -80,6 +83,9 @@ fn raise_descriptors() {
 async fn work(channels: Channels, config: Config, own: Ids, null: OwnedFd) -> std::io::Result<()> {
     let recording = Recording::new(channels.recorder)?;
     let service = Rc::new(Service::new(Link::new(channels.launcher)?, recording.clone(), config, own, null));
+    if let Some(listener) = channels.metrics {
+        tokio::task::spawn_local(metrics::serve(service.clone(), listener));
+    }
     let mut hearing = tokio::task::spawn_local(async move { recording.hear().await });
     let mut reload = signal(SignalKind::hangup())?;
     let mut stop = signal(SignalKind::terminate())?;

@@ -43,6 +43,7 @@ fn installed(program: &str) -> bool {
     }
     there
 }
+mod told;
 
 /// Whether the tests can be several users; says so past the harness if not.
 fn as_root(what: &str) -> bool {
