@@ -112,6 +112,11 @@ impl Client {
         Problem::Gone(self.path.clone(), error)
     }
 
+    /// The same connection once more, to end it by.
+    pub fn try_clone(&self) -> io::Result<OwnedFd> {
+        self.socket.try_clone()
+    }
+
     /// Sends a request and gives its number.
     pub fn send<T: Serialize>(&mut self, method: &str, params: &T, with: &[BorrowedFd<'_>]) -> Result<i64, Problem> {
         let id = self.next;

@@ -25,6 +25,7 @@ pub mod serve;
 pub mod setup;
 pub mod shell;
 pub mod through;
+pub mod typing;
 pub mod verdict;
 
 /// Runs the commands of AI agents in a jail, and proves it.

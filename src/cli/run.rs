@@ -90,6 +90,9 @@ pub struct Run {
     /// In this jail of the service, which `clawjail jail open` has opened and which stays.
     #[arg(long, value_name = "ID", conflicts_with_all = ["direct", "profile", "workspace", "tier", "agent"])]
     pub jail: Option<String>,
+    /// Have the service run it on its own: print the run's id, for `clawjail attach`, `ps` and `kill`, and end.
+    #[arg(long, conflicts_with_all = ["direct", "ledger", "verdict", "json"])]
+    pub detach: bool,
     /// Say who makes the jail.
     #[arg(long, short)]
     pub verbose: bool,
@@ -124,7 +127,7 @@ fn parse_span(text: &str) -> Result<Span, String> {
 }
 
 /// Words that say which tier it is to be, or that it is not ours to make.
-const NOT_AHEAD: [&[u8]; 4] = [b"--tier", b"--socket", b"--agent", b"--jail"];
+const NOT_AHEAD: [&[u8]; 5] = [b"--tier", b"--socket", b"--agent", b"--jail", b"--detach"];
 
 /// Forks the launcher if what follows is a run in the best tier, and nobody else is there to make the jail: it works while
 /// the arguments are read.
@@ -136,6 +139,9 @@ pub fn launch_ahead(mut arguments: impl Iterator<Item = OsString>) -> Option<std
 
 /// Runs it.
 pub fn run(run: &Run, launcher: Option<std::io::Result<Launcher>>) -> ExitCode {
+    if run.detach {
+        return detach(run);
+    }
     let sink = match Sink::open(run.verdict.as_deref(), run.json, run.quiet) {
         Ok(sink) => sink,
         Err(message) => return report::fail_early(&message),
@@ -168,6 +174,21 @@ pub fn run(run: &Run, launcher: Option<std::io::Result<Launcher>>) -> ExitCode {
     recorded.map_or_else(|error| answer::fail(&chain(&error)), |()| code)
 }
 
+fn detach(run: &Run) -> ExitCode {
+    let request = match request(run) {
+        Ok(request) => request,
+        Err(message) => return answer::refuse(&message, None),
+    };
+    match through::detach(&request, &beyond(run), run.socket.as_deref()) {
+        Ok(id) => answer::give(&format!("{id}\n")),
+        Err(problem) => answer::problem(&problem),
+    }
+}
+
+fn beyond(run: &Run) -> Beyond {
+    Beyond { agent: run.agent.clone(), session: run.session.clone(), jail: run.jail.clone() }
+}
+
 /// Through a service if there is one that grants it, or by a launcher of our own, which is then still to be waited for.
 fn judge(
     run: &Run,
@@ -177,8 +198,7 @@ fn judge(
 ) -> (Verdict, Option<Launcher>) {
     // One that was forked ahead is because there is no service.
     if !run.direct && ahead.is_none() {
-        let beyond = Beyond { agent: run.agent.clone(), session: run.session.clone(), jail: run.jail.clone() };
-        match through::run(request, &beyond, run.socket.as_deref()) {
+        match through::run(request, &beyond(run), run.socket.as_deref()) {
             Went::Judged(verdict) => {
                 say_way(run, "run by the service");
                 return (*verdict, None);
@@ -273,7 +293,8 @@ fn split(entry: &OsStr) -> Result<(Vec<u8>, Vec<u8>), String> {
 }
 
 fn choose_terminal(run: &Run) -> Terminal {
-    let outside = stdin().is_terminal() && stdout().is_terminal();
+    // One that goes on without us does not have ours.
+    let outside = stdin().is_terminal() && stdout().is_terminal() && !run.detach;
     if run.no_tty || !(run.tty || outside) {
         return Terminal::None;
     }

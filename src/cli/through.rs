@@ -72,6 +72,13 @@ pub fn run(request: &RunRequest, beyond: &Beyond, socket: Option<&Path>) -> Went
     }
 }
 
+/// Has the service at `socket`, or at a usual place, run it on its own, and gives the run's id.
+pub fn detach(request: &RunRequest, beyond: &Beyond, socket: Option<&Path>) -> Result<String, Problem> {
+    let mut client = Client::find(socket)?;
+    let running = client.call("run", &Run { descriptors: 0, detach: true, ..params(request, beyond) })?;
+    Ok(running.get("run").and_then(Value::as_str).unwrap_or_default().to_owned())
+}
+
 fn turned_down(fault: Fault, chosen: Chosen) -> Went {
     if chosen == Chosen::ByChance && NOT_HERE.contains(&fault.data.code.as_str()) {
         return Went::Elsewhere(format!("the service does not grant it: {}", fault.message));

@@ -2,9 +2,11 @@
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::config::{Role, Standing};
 use super::connection::Client;
@@ -12,8 +14,13 @@ use super::{files, jails, running, verdicts};
 use crate::jail::mandate::Profiles;
 use crate::wire::fault::{Fault, number};
 use crate::wire::reply::{self, Done, PROTOCOL, Pong, SessionEnded, Written};
-use crate::wire::request::{JailClose, RunAttach, RunCancel, RunResize, RunSignal, RunStdin, SessionEnd, SignalName};
+use crate::wire::request::{
+    JailClose, RunAttach, RunCancel, RunOutput, RunResize, RunSignal, RunStdin, SessionEnd, SignalName,
+};
 use crate::wire::rpc::{Id, Request};
+
+/// How long `run.output` waits at most.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// How many descriptors a request takes.
 pub fn descriptors(request: &Request) -> usize {
@@ -31,6 +38,7 @@ pub async fn answer(client: &Rc<Client>, id: Id, request: Request, descriptors: 
         Request::RunStdin(input) => stdin(client, *input).await,
         Request::RunSignal(signal) => send_signal(client, &signal),
         Request::RunResize(size) => resize(client, &size),
+        Request::RunOutput(asked) => output(client, &asked).await,
         Request::RunAttach(attach) => return attach_to(client, &id, &attach).await,
         Request::RunCancel(cancel) => give_up(client, &cancel),
         Request::SessionEnd(end) => end_session(client, &end).await,
@@ -167,6 +175,16 @@ async fn end_session(client: &Client, asked: &SessionEnd) -> Result<serde_json::
         jail.close().await;
     }
     Ok(json!(SessionEnded { jails: jails.len(), runs: ended }))
+}
+
+async fn output(client: &Client, asked: &RunOutput) -> Result<serde_json::Value, Fault> {
+    let entry = client.service.runs.find(&asked.run, may_see(client)?)?;
+    let most = usize::try_from(asked.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX).max(1);
+    let until = Instant::now() + Duration::from_millis(asked.wait_ms).min(LONGEST_WAIT);
+    tokio::select! {
+        kept = entry.read(asked.offset, most, until) => Ok(json!(kept)),
+        () = client.gone() => Err(Fault::refused("given_up", "nobody waits for it any more")),
+    }
 }
 
 async fn attach_to(client: &Client, id: &Id, asked: &RunAttach) {

@@ -6,13 +6,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::{Rc, Weak};
 
 use tokio::sync::{Mutex, Notify, mpsc};
+use tokio::time::{Instant, timeout_at};
 
 use super::outbox::Outbox;
 use super::privsep::Connection;
 use super::streams::{CHUNK, Input};
 use crate::sys::terminal;
 use crate::wire::fault::Fault;
-use crate::wire::reply::{self, Listed, Stream};
+use crate::wire::reply::{self, Listed, Piece, Stream};
 use crate::wire::rpc::Id;
 use crate::wire::text::Text;
 
@@ -51,6 +52,16 @@ pub enum State {
     Ended,
 }
 
+impl State {
+    fn word(self) -> &'static str {
+        match self {
+            State::Waiting => "waiting",
+            State::Running => "running",
+            State::Ended => "ended",
+        }
+    }
+}
+
 /// What identifies a run.
 #[derive(Clone, Debug)]
 pub struct Label {
@@ -87,6 +98,8 @@ pub struct Entry {
     master: RefCell<Option<OwnedFd>>,
     kept: RefCell<Kept>,
     attached: RefCell<Vec<Weak<Outbox>>>,
+    // There is more output, or it is over.
+    news: Notify,
     // The line that says how it ended.
     last: RefCell<Option<Rc<Vec<u8>>>>,
 }
@@ -113,6 +126,7 @@ impl Entry {
             master: RefCell::new(None),
             kept: RefCell::new(Kept { chunks: VecDeque::new(), bytes: 0, most, lost: 0 }),
             attached: RefCell::default(),
+            news: Notify::new(),
             last: RefCell::new(None),
         };
         (Rc::new(entry), receiver)
@@ -130,6 +144,7 @@ impl Entry {
         self.state.set(State::Ended);
         *self.master.borrow_mut() = None;
         *self.last.borrow_mut() = Some(line.clone());
+        self.news.notify_waiters();
         for outbox in self.attached.borrow_mut().drain(..).filter_map(|outbox| outbox.upgrade()) {
             // One that has no room has missed output already.
             outbox.try_put(line.as_ref().clone());
@@ -189,6 +204,7 @@ impl Entry {
     /// Keeps output, and shows it to those who attached.
     pub fn keep(&self, stream: Stream, bytes: &[u8]) {
         self.kept.borrow_mut().push(stream, bytes);
+        self.news.notify_waiters();
         let mut attached = self.attached.borrow_mut();
         if attached.is_empty() {
             return;
@@ -196,6 +212,18 @@ impl Entry {
         let line = reply::output(&self.label.id, stream, bytes);
         // Whoever does not keep up is let go, and can attach again.
         attached.retain(|outbox| outbox.upgrade().is_some_and(|outbox| outbox.try_put(line.clone())));
+    }
+
+    /// What was kept from `offset` on, at most `most` bytes; waits for some until `until` while it runs.
+    pub async fn read(&self, offset: u64, most: usize, until: Instant) -> reply::Kept {
+        loop {
+            let news = self.news.notified();
+            let (output, offset, next) = self.kept.borrow().from(offset, most);
+            let state = self.state.get();
+            if !output.is_empty() || state == State::Ended || timeout_at(until, news).await.is_err() {
+                return reply::Kept { output, offset, next, state: state.word().to_owned() };
+            }
+        }
     }
 
     /// Shows what was kept to `outbox`, and from now on what comes.
@@ -243,16 +271,30 @@ impl Entry {
     /// As `ps` shows it.
     pub fn listed(&self) -> Listed {
         let Label { id, uid, agent, jail, profile, argv, time, .. } = self.label.clone();
-        let state = match self.state.get() {
-            State::Waiting => "waiting",
-            State::Running => "running",
-            State::Ended => "ended",
-        };
-        Listed { run: id, jail, uid, agent, profile, argv, time, state: state.to_owned() }
+        // One that is being written to has one for sure; whoever asks just then is told nothing of it.
+        let input = self.input.try_lock().ok().and_then(|input| Some(input.as_ref()?.word().to_owned()));
+        Listed { run: id, jail, uid, agent, profile, argv, time, state: self.state.get().word().to_owned(), input }
     }
 }
 
 impl Kept {
+    /// Pieces from `offset` on, where they begin and where they end.
+    fn from(&self, offset: u64, most: usize) -> (Vec<Piece>, u64, u64) {
+        let end = self.lost + self.bytes as u64;
+        let begin = offset.clamp(self.lost, end);
+        let (mut pieces, mut at, mut next) = (Vec::new(), self.lost, begin);
+        for (stream, bytes) in &self.chunks {
+            let from = usize::try_from(begin.saturating_sub(at)).unwrap_or(usize::MAX);
+            at += bytes.len() as u64;
+            let left = most.saturating_sub(usize::try_from(next - begin).unwrap_or(usize::MAX));
+            let Some(rest) = bytes.get(from..).filter(|rest| !rest.is_empty() && left > 0) else { continue };
+            let piece = rest.get(..left).unwrap_or(rest);
+            next += piece.len() as u64;
+            pieces.push(Piece::new(*stream, piece));
+        }
+        (pieces, begin, next)
+    }
+
     fn push(&mut self, stream: Stream, bytes: &[u8]) {
         self.bytes += bytes.len();
         match self.chunks.back_mut() {

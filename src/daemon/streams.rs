@@ -97,6 +97,11 @@ impl Input {
         Ok(Input { to: Loose::new(master)?, terminal: true })
     }
 
+    /// What it goes to, in one word.
+    pub fn word(&self) -> &'static str {
+        if self.terminal { "terminal" } else { "pipe" }
+    }
+
     /// Writes all of it, as fast as the command reads.
     pub async fn write(&self, bytes: &[u8]) -> io::Result<()> {
         self.to.write_all(bytes).await

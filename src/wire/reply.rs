@@ -88,6 +88,44 @@ pub struct Listed {
     pub time: String,
     /// `waiting`, `running` or `ended`.
     pub state: String,
+    /// What its `run.stdin` goes to now: `terminal`, `pipe`, or nothing.
+    #[serde(default)]
+    pub input: Option<String>,
+}
+
+/// Answer of `run.output`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Kept {
+    /// What there is, in the order in which it came.
+    pub output: Vec<Piece>,
+    /// Where `output` begins: later than what was asked for when that is no longer kept.
+    pub offset: u64,
+    /// Where it ends; what to ask for next.
+    pub next: u64,
+    /// `waiting`, `running` or `ended`.
+    pub state: String,
+}
+
+/// Some output of one stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Piece {
+    /// Which.
+    pub stream: Stream,
+    /// As text, where it is text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    /// As base64, where it is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base64: Option<String>,
+}
+
+impl Piece {
+    /// Of these bytes.
+    pub fn new(stream: Stream, bytes: &[u8]) -> Piece {
+        let text = std::str::from_utf8(bytes).ok();
+        let base64 = text.is_none().then(|| encode(bytes));
+        Piece { stream, data: text.map(str::to_owned), base64 }
+    }
 }
 
 /// Answer of `jail.list`.

@@ -204,6 +204,23 @@ pub struct RunResize {
     pub columns: u16,
 }
 
+/// `run.output`: the output kept, from a place on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunOutput {
+    /// Which run.
+    pub run: String,
+    /// From this byte of all output on, counted over all streams in the order in which it came.
+    #[serde(default)]
+    pub offset: u64,
+    /// At most so many bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// Wait for up to so many milliseconds while there is nothing and the run goes on.
+    #[serde(default)]
+    pub wait_ms: u64,
+}
+
 /// `run.attach`: its output so far, as far as it was kept, and from now on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

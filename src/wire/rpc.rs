@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::fault::{Fault, number};
 use super::frame::{MOST_DEPTH, is_shallow};
-use super::reply::{Done, Jail, Jails, Listed, Pong, Running, Runs, SessionEnded, Written};
+use super::reply::{Done, Jail, Jails, Kept, Listed, Pong, Running, Runs, SessionEnded, Written};
 use super::reply_files::{Content, Directory, Stat};
 use super::reply_verdicts::{One, Page};
 use super::request::*;
@@ -74,6 +74,7 @@ methods! {
     "run.signal" => RunSignal(RunSignal) -> Done,
     "run.resize" => RunResize(RunResize) -> Done,
     "run.attach" => RunAttach(RunAttach) -> Listed,
+    "run.output" => RunOutput(RunOutput) -> Kept,
     "run.cancel" => RunCancel(RunCancel) -> Done,
     "jail.open" => JailOpen(JailOpen) -> Jail,
     "jail.close" => JailClose(JailClose) -> Done,

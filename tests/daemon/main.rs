@@ -17,6 +17,7 @@ mod support;
 mod schema;
 mod service;
 
+mod background;
 mod callers;
 mod clients;
 mod files;
@@ -33,6 +34,7 @@ mod runs;
 mod setup;
 mod systemd;
 mod takeover;
+mod told;
 
 /// Whether `program` is installed; says so past the harness if not.
 fn installed(program: &str) -> bool {
@@ -43,7 +45,6 @@ fn installed(program: &str) -> bool {
     }
     there
 }
-mod told;
 
 /// Whether the tests can be several users; says so past the harness if not.
 fn as_root(what: &str) -> bool {
