@@ -25,6 +25,7 @@ pub mod serve;
 pub mod setup;
 pub mod shell;
 pub mod through;
+pub mod top;
 pub mod typing;
 pub mod verdict;
 
@@ -55,6 +56,8 @@ pub enum Command {
     Jail(jail::Jail),
     /// List the runs of a service.
     Ps(ps::Ps),
+    /// Show what the jails of a service use, again and again.
+    Top(top::Top),
     /// Send a signal to a run of a service.
     Kill(kill::Kill),
     /// Show a run's output so far, and from now on.
@@ -100,6 +103,7 @@ fn dispatch(cli: Cli, launcher: Option<std::io::Result<Launcher>>) -> ExitCode {
         Command::Setup(setup) => setup::run(&setup),
         Command::Jail(jail) => jail::run(&jail),
         Command::Ps(ps) => ps::run(&ps),
+        Command::Top(top) => top::run(&top),
         Command::Kill(kill) => kill::run(&kill),
         Command::Attach(attach) => attach::run(&attach),
         Command::Reload(reload) => reload::run(&reload),

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::config::Standing;
 use super::connection::Client;
+use super::gauge::Gauge;
 use super::link;
 use super::order::{self, Named};
 use super::privsep::Ask;
@@ -18,7 +19,7 @@ use super::service::Service;
 use crate::jail::channel::Channel;
 use crate::supervise::watch;
 use crate::sys::readiness;
-use crate::verdict::{Asked, Caller, Reason, Seen};
+use crate::verdict::{Asked, Caller, Reason, Seen, Verdict};
 use crate::wire::fault::Fault;
 use crate::wire::privsep::{FromLauncher, Lifetime, Opened, RunRequest, Terminal, ToLauncher};
 use crate::wire::reply;
@@ -33,7 +34,10 @@ pub struct Open {
     pub workspace: Vec<u8>,
     /// Where its keeper listens.
     pub keeper: AsyncFd<Rc<Channel>>,
+    /// What it uses.
+    pub gauge: Gauge,
     runs: Cell<usize>,
+    denials: Cell<u64>,
     gone: Cell<bool>,
     going: Notify,
 }
@@ -59,6 +63,11 @@ impl Open {
     /// As `jail.list` shows it.
     pub fn listed(&self) -> reply::Jail {
         reply::Jail { runs: self.runs.get(), ..self.shown.clone() }
+    }
+
+    /// What ended runs in it were denied.
+    pub fn denials(&self) -> u64 {
+        self.denials.get()
     }
 
     /// Has it closed, and waits until it is.
@@ -87,6 +96,14 @@ impl Jails {
     /// The jail `id` for a run of its owner. Nobody else may run in it: it acts for its owner.
     pub fn enter(&self, id: &str, uid: u32) -> Result<Rc<Open>, Fault> {
         self.find(id, |owner| owner == uid)
+    }
+
+    /// Counts what a run in the jail `id` was denied.
+    pub fn count_denials(&self, id: &str, verdict: &Verdict) {
+        let more: u64 = verdict.denials.iter().map(|denial| denial.count).sum();
+        if let Some(jail) = self.open.borrow().get(id) {
+            jail.denials.set(jail.denials.get().saturating_add(more));
+        }
     }
 
     /// All of them.
@@ -158,7 +175,9 @@ async fn raise(client: &Client, asked: JailOpen) -> Result<Rc<Open>, Fault> {
         shown: show(client, opened, asked.agent, asked.session, &workspace),
         workspace,
         keeper,
+        gauge: Gauge::default(),
         runs: Cell::new(0),
+        denials: Cell::new(0),
         gone: Cell::new(false),
         going: Notify::new(),
     }))
@@ -236,8 +255,10 @@ async fn attend(service: Rc<Service>, jail: Rc<Open>, bound: Option<Rc<Client>>)
         tokio::select! {
             heard = watch::hear::<FromLauncher>(&jail.keeper) => match heard {
                 Ok(Some((FromLauncher::Closed(_) | FromLauncher::Failed(_), _))) | Ok(None) | Err(_) => break,
+                Ok(Some((FromLauncher::Looked(usage), _))) => jail.gauge.tell(usage),
                 Ok(Some(_)) => {}
             },
+            () = jail.gauge.asked() => drop(link::send(&jail.keeper, &ToLauncher::Look, &[]).await),
             () = gone, if !told => {
                 told = true;
                 let _ = link::send(&jail.keeper, &ToLauncher::Close, &[]).await;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::config::{Role, Standing};
 use super::connection::Client;
-use super::{files, jails, running, verdicts};
+use super::{files, jails, running, top, verdicts};
 use crate::jail::mandate::Profiles;
 use crate::wire::fault::{Fault, number};
 use crate::wire::reply::{self, Done, PROTOCOL, Pong, SessionEnded, Written};
@@ -57,6 +57,7 @@ pub async fn answer(client: &Rc<Client>, id: Id, request: Request, descriptors: 
         Request::VerdictQuery(asked) => return give(client, &id, verdicts::query(client, *asked).await).await,
         Request::VerdictFollow(asked) => verdicts::follow(client, &asked).map(|done| json!(done)),
         Request::Ps(_) => ps(client),
+        Request::Top(_) => top::answer(client).await,
         Request::Reload(_) => reload(client).await,
     };
     give(client, &id, answered).await;
@@ -87,7 +88,7 @@ fn at_least(client: &Client, least: Role) -> Result<Standing, Fault> {
 }
 
 /// Whose runs a client may see: their own, and all of them with the role for it.
-fn may_see(client: &Client) -> Result<impl Fn(u32) -> bool + use<>, Fault> {
+pub fn may_see(client: &Client) -> Result<impl Fn(u32) -> bool + use<>, Fault> {
     let (own, all) = (client.peer.uid, standing(client)?.role == Role::Admin);
     Ok(move |uid| all || uid == own)
 }

@@ -392,6 +392,9 @@ async fn finish(
     let mut verdict = Verdict::new(asked, &seen, output);
     verdict.redact(&known);
     client.service.record(&mut verdict, Some(claim)).await;
+    if let Some(jail) = &entry.label.jail {
+        client.service.jails.count_denials(jail, &verdict);
+    }
     let line = settle(client, entry, &verdict);
     let _ = client.outbox.put(line, Vec::new()).await;
 }
@@ -407,11 +410,16 @@ async fn until_over(
     let mut killed = false;
     loop {
         tokio::select! {
-            heard = watch::hear(keeper) => return match heard {
+            heard = watch::hear(keeper) => break match heard {
                 Ok(Some((FromLauncher::Ended(_, ended), _))) => Seen::Run { started, ended },
                 Ok(Some((FromLauncher::Failed(failure), _))) => Seen::Failed(watch::cut_short(&failure), Some(started)),
+                Ok(Some((FromLauncher::Looked(usage), _))) => {
+                    entry.gauge.tell(usage);
+                    continue;
+                }
                 Ok(_) | Err(_) => watch::launcher_gone(Some(started)),
             },
+            () = entry.gauge.asked() => tell(keeper, &ToLauncher::Look),
             Some(signal) = signals.recv() => tell(keeper, &ToLauncher::Signal(signal)),
             () = given_up(client, entry, detach), if !killed => {
                 killed = true;

@@ -8,6 +8,7 @@ use std::rc::{Rc, Weak};
 use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::time::{Instant, timeout_at};
 
+use super::gauge::Gauge;
 use super::outbox::Outbox;
 use super::privsep::Connection;
 use super::streams::{CHUNK, Input};
@@ -89,6 +90,8 @@ pub struct Label {
 pub struct Entry {
     /// What identifies it.
     pub label: Label,
+    /// What its jail uses, if that is its own.
+    pub gauge: Gauge,
     /// Its input, while it takes any.
     pub input: Mutex<Option<Input>>,
     state: Cell<State>,
@@ -118,6 +121,7 @@ impl Entry {
         let (signals, receiver) = mpsc::channel(MOST_SIGNALS);
         let entry = Entry {
             label,
+            gauge: Gauge::default(),
             input: Mutex::new(None),
             state: Cell::new(State::Waiting),
             ending: Cell::new(false),
@@ -162,6 +166,11 @@ impl Entry {
         while !self.ending.get() {
             self.end.notified().await;
         }
+    }
+
+    /// Whether the command runs.
+    pub fn is_running(&self) -> bool {
+        self.state.get() == State::Running
     }
 
     /// Whether there is a verdict.

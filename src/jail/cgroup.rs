@@ -241,6 +241,11 @@ impl Group {
         }
     }
 
+    /// What a file of the group of `controller` says.
+    pub fn file(&self, controller: &str, file: &str) -> Option<String> {
+        fs::read_to_string(self.directory(controller)?.join(file)).ok()
+    }
+
     /// A file of the v2 group that is there whatever it was limited by.
     fn text(&self, file: &str) -> Option<String> {
         let directory = (self.version == Version::V2).then(|| self.directory(""))??;
@@ -350,7 +355,7 @@ fn end_members_of(directory: &Path) -> io::Result<()> {
 }
 
 /// The number behind `key` in a file of `key number` lines.
-fn keyed(text: &str, key: &str) -> Option<u64> {
+pub fn keyed(text: &str, key: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
     line?.trim().parse().ok()
 }

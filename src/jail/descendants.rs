@@ -111,7 +111,8 @@ pub fn end_my_domain() {
     }
 }
 
-fn collect(parent: Pid, found: &mut Vec<Pid>) {
+/// Adds what descends from `parent` to `found`.
+pub fn collect(parent: Pid, found: &mut Vec<Pid>) {
     let Ok(threads) = std::fs::read_dir(format!("/proc/{parent}/task")) else { return };
     for thread in threads.flatten() {
         let Ok(children) = std::fs::read_to_string(thread.path().join("children")) else { continue };

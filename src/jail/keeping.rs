@@ -23,6 +23,7 @@ use super::launcher::answer;
 use super::not_started::NotStarted;
 use super::start::{self, Own, Raised};
 use super::stdio::{self, Given};
+use super::usage;
 use super::watch::GRACE;
 use crate::confine::Failed;
 use crate::plan::digest::digest;
@@ -209,6 +210,10 @@ impl Kept<'_> {
                     Ok(inside) => inside.channel = Some(channel),
                     Err(not_started) => tell(Some(&channel), &answer(not_started), None),
                 }
+                Ok(true)
+            }
+            Ok(Arrived::Message(ToLauncher::Look, _)) => {
+                tell(Some(self.supervisor), &FromLauncher::Looked(usage::of(&self.raised.jail.group)), None);
                 Ok(true)
             }
             // Close, gone, or not making sense: either way nobody is owed this jail any more.

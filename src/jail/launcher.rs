@@ -51,7 +51,11 @@ pub fn serve(supervisor: Channel, expected: Option<Tier>, mandate: &Mandate, gat
                     // Whoever asks for it next is told why, by an attempt of its own.
                     Err(_) => Ok(()),
                 },
-                ToLauncher::Signal(_) | ToLauncher::Kill(_) | ToLauncher::Enter(..) | ToLauncher::Close => Ok(()),
+                ToLauncher::Signal(_)
+                | ToLauncher::Kill(_)
+                | ToLauncher::Enter(..)
+                | ToLauncher::Close
+                | ToLauncher::Look => Ok(()),
             };
             if told.is_err() || begins && mandate.is_for_one() {
                 break;

@@ -38,6 +38,7 @@ pub mod start;
 pub mod stdio;
 pub mod survey;
 pub mod trees;
+pub mod usage;
 pub mod vetting;
 pub mod waiting;
 pub mod watch;

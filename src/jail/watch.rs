@@ -16,8 +16,9 @@ use nix::sys::signal::Signal;
 
 use super::channel::{Arrived, Channel};
 use super::opening::Jail;
+use super::usage;
 use crate::confine::Failed;
-use crate::wire::privsep::{Cause, End, Ended, FromInit, Run, ToLauncher, Used};
+use crate::wire::privsep::{Cause, End, Ended, FromInit, FromLauncher, Run, ToLauncher, Used};
 
 /// How long a command may take to end after its time is up.
 pub const GRACE: Duration = Duration::from_millis(500);
@@ -66,6 +67,10 @@ pub fn watch(supervisor: &Channel, running: Running) -> Result<Over, Failed> {
             Turn::Supervisor => match supervisor.receive() {
                 Ok(Arrived::Message(ToLauncher::Signal(number), _)) => running.jail.signal(ONLY, number)?,
                 Ok(Arrived::Message(ToLauncher::Kill(why), _)) => return killed(running, why),
+                // One that is gone by now is heard of next.
+                Ok(Arrived::Message(ToLauncher::Look, _)) => {
+                    let _ = supervisor.send(&FromLauncher::Looked(usage::of(&running.jail.group)), &[]);
+                }
                 // Gone, or not making sense: either way nobody is owed a run any more.
                 Ok(_) | Err(_) => return killed(running, Cause::Killed),
             },

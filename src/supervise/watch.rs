@@ -162,9 +162,11 @@ pub fn not_started(message: FromLauncher) -> Seen {
             Seen::Refused(Reason { code: format!("refused.{code}"), message, remedy })
         }
         FromLauncher::Failed(failure) => Seen::Failed(reason(&failure), None),
-        FromLauncher::Started(_) | FromLauncher::Ended(..) | FromLauncher::Opened(_) | FromLauncher::Closed(_) => {
-            launcher_gone(None)
-        }
+        FromLauncher::Started(_)
+        | FromLauncher::Ended(..)
+        | FromLauncher::Opened(_)
+        | FromLauncher::Closed(_)
+        | FromLauncher::Looked(_) => launcher_gone(None),
     }
 }
 

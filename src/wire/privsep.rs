@@ -4,8 +4,8 @@
 //! beside it. A message that does not decode ends the conversation: there is no guessing.
 //!
 //! ```text
-//! supervisor --> launcher   Run [stdio]   Signal   Kill   or: Open   Enter [stdio, channel]   Close
-//! launcher --> supervisor   Refused | Failed | Started [terminal] ... Ended   or: Opened ... Closed
+//! supervisor --> launcher   Run [stdio]   Signal   Kill   or: Open   Enter [stdio, channel]   Close;   Look
+//! launcher --> supervisor   Refused | Failed | Started [terminal] ... Ended   or: Opened ... Closed;   Looked
 //! launcher --> init         Orders [trees]   Confine [groups]   Start [stdio]   Signal   End
 //! init --> launcher         Failed | Joined [gate's sockets]   NotStarted | Proven   Running [terminal]   Ended
 //! ```
@@ -48,6 +48,19 @@ pub enum ToLauncher {
     Enter(Box<RunRequest>, Work),
     /// Close the open jail.
     Close,
+    /// Say what the jail uses now.
+    Look,
+}
+
+/// What a jail uses at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Processes, init among them.
+    pub processes: u64,
+    /// Microseconds of processor time so far.
+    pub processor_us: u64,
 }
 
 /// How long an open jail may stay.
@@ -159,6 +172,8 @@ pub enum FromLauncher {
     Opened(Box<Opened>),
     /// The jail is gone with all that was in it.
     Closed(Closing),
+    /// What the jail uses.
+    Looked(Usage),
 }
 
 /// Something of ours that did not work.

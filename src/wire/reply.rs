@@ -171,6 +171,42 @@ pub struct Jail {
     pub runs: usize,
 }
 
+/// Answer of `top`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InUse {
+    /// Open jails, then runs with a jail of their own.
+    pub jails: Vec<Used>,
+}
+
+/// What one jail uses now: one of `top`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Used {
+    /// Its id, if it is one that stays open.
+    pub jail: Option<String>,
+    /// Of a run with a jail of its own: the run.
+    pub run: Option<String>,
+    /// Whose it is.
+    pub uid: u32,
+    /// For which agent.
+    pub agent: Option<String>,
+    /// Its profile.
+    pub profile: String,
+    /// Since when, RFC 3339.
+    pub time: String,
+    /// How many runs are in it now.
+    pub runs: usize,
+    /// What runs in it that have ended were denied.
+    pub denials: u64,
+    /// Bytes of memory; null when its keeper did not say in time.
+    pub memory: Option<u64>,
+    /// Processes, its init among them.
+    pub processes: Option<u64>,
+    /// Microseconds of processor time so far; without control groups v2, of processes that are there and those they waited for.
+    pub processor_us: Option<u64>,
+    /// The command of a run.
+    pub argv: Vec<String>,
+}
+
 /// Which stream bytes came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

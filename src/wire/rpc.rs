@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::fault::{Fault, number};
 use super::frame::{MOST_DEPTH, is_shallow};
-use super::reply::{Done, Jail, Jails, Kept, Listed, Pong, Running, Runs, SessionEnded, Written};
+use super::reply::{Done, InUse, Jail, Jails, Kept, Listed, Pong, Running, Runs, SessionEnded, Written};
 use super::reply_files::{Content, Directory, Stat};
 use super::reply_verdicts::{One, Page};
 use super::request::*;
@@ -92,6 +92,7 @@ methods! {
     "verdict.query" => VerdictQuery(VerdictQuery) -> Page,
     "verdict.follow" => VerdictFollow(VerdictQuery) -> Done,
     "ps" => Ps(Nothing) -> Runs,
+    "top" => Top(Nothing) -> InUse,
     "reload" => Reload(Nothing) -> Done,
 }
 

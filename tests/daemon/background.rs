@@ -238,3 +238,56 @@ fn input_is_passed_to_a_run_that_reads_a_pipe_when_that_is_asked_for() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!((text.len(), output.status.code()), (60_004, Some(0)), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn top_shows_what_jails_use_and_to_whom_they_belong() {
+    let service = Service::start("");
+    let mut client = service.client();
+    let asked = json!({ "profile": "untrusted", "workspace": service.place.workspace });
+    let jail = client.call("jail.open", asked.clone())["jail"].as_str().expect("an id").to_owned();
+    let idle = client.call("jail.open", asked)["jail"].as_str().expect("an id").to_owned();
+    client.run(json!({ "jail": jail, "argv": ["sh", "-c", ": > SOUL.md"] }));
+    let busy = "python3 -c 'x = bytearray(50 << 20)\nprint(1, flush=True)\nwhile True: pass'";
+    client.call("run", json!({ "jail": jail, "argv": ["sh", "-c", busy], "detach": true }));
+    let own = client.call("run", params(&service, &["sleep", "1000"]))["run"].as_str().expect("an id").to_owned();
+    let found = |client: &mut Client, name: &str| {
+        let used = client.call("top", json!({}))["jails"].as_array().expect("a list").clone();
+        used.into_iter().find(|used| used["jail"] == name || used["run"] == name).expect("it is there")
+    };
+    let began = Instant::now();
+    while found(&mut client, &jail)["processor_us"].as_u64() < Some(100_000) {
+        assert!(began.elapsed() < PATIENCE, "{}", found(&mut client, &jail));
+    }
+    let (used, quiet, single) = (found(&mut client, &jail), found(&mut client, &idle), found(&mut client, &own));
+    assert!(used["memory"].as_u64() > Some(50 << 20), "{used}");
+    assert!(quiet["memory"].as_u64() < Some(20 << 20), "{quiet}");
+    assert!(used["processes"].as_u64() > quiet["processes"].as_u64(), "{used} {quiet}");
+    assert_eq!(
+        (used["runs"].as_u64(), used["denials"].as_u64(), quiet["denials"].as_u64()),
+        (Some(1), Some(1), Some(0))
+    );
+    assert!(single["processes"].as_u64() >= Some(2) && single["argv"][0] == "sleep", "{single}");
+
+    let table = String::from_utf8_lossy(&say(&service, &["top", "--once"]).stdout).into_owned();
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].starts_with("3 jails, "), "{table}");
+    // The busiest first, and nothing for a terminal where there is none.
+    assert!(lines[3].contains(&jail) && !table.contains('\x1b'), "{table}");
+    let listed = say(&service, &["top", "--json"]).stdout;
+    assert_eq!(serde_json::from_slice::<Value>(&listed).expect("JSON").as_array().map(Vec::len), Some(3));
+}
+
+#[test]
+fn top_goes_on_until_nobody_reads_it() {
+    let service = Service::start("");
+    let mut top =
+        cli(&service, &["top", "--interval", "200ms"]).stdout(Stdio::piped()).spawn().expect("it is executed");
+    let mut stdout = top.stdout.take().expect("asked for");
+    let (mut seen, mut bytes) = (String::new(), [0; 512]);
+    while seen.matches("0 jails, ").count() < 3 {
+        let count = stdout.read(&mut bytes).expect("it goes on");
+        seen.push_str(&String::from_utf8_lossy(&bytes[..count]));
+    }
+    drop(stdout);
+    assert_eq!(top.wait().expect("our own child").code(), Some(0));
+}

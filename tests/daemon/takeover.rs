@@ -183,7 +183,7 @@ pub fn outcome(keeper: &Channel) -> String {
         match keeper.receive() {
             Ok(Arrived::Message(FromLauncher::Refused { code, .. }, _)) => return format!("refused.{code}"),
             Ok(Arrived::Message(FromLauncher::Failed(failure), _)) => return format!("failed.{}", failure.step),
-            Ok(Arrived::Message(FromLauncher::Started(_), _)) => {}
+            Ok(Arrived::Message(FromLauncher::Started(_) | FromLauncher::Looked(_), _)) => {}
             Ok(Arrived::Message(FromLauncher::Ended(_, ended), _)) => return format!("{:?}", ended.end),
             Ok(Arrived::Message(FromLauncher::Opened(_), _)) => return "opened".into(),
             Ok(Arrived::Message(FromLauncher::Closed(why), _)) => return format!("closed, {why:?}"),

@@ -155,6 +155,7 @@ fn hear(launcher: &Channel) -> String {
                 format!("failed {} {:?}", failure.step, failure.what)
             }
             Ok(Arrived::Message(FromLauncher::Opened(_) | FromLauncher::Closed(_), _)) => "a jail that stays".into(),
+            Ok(Arrived::Message(FromLauncher::Looked(_), _)) => "what it uses, unasked".into(),
             Ok(Arrived::Gone) => "gone".into(),
             Err(errno) => format!("error {errno:?}"),
         };
