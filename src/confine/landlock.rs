@@ -12,13 +12,14 @@ use landlock::{
     RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag};
 use nix::sys::stat::{SFlag, fstat};
 
 use super::Failed;
 use super::shields::{Shielded, locate};
 use crate::plan::paths::{lies_at_or_below, literal_prefix};
 use crate::plan::{Effect, Landlock, Naming, Plan, Rights, Shield};
+use crate::sys::resolving::open_resolved;
 
 type Rules = BTreeMap<PathBuf, Rights>;
 type Flags = BitFlags<AccessFs>;
@@ -169,7 +170,7 @@ fn add(created: RulesetCreated, path: &Path, flags: Flags, abi: ABI) -> Result<R
 /// Opens what a rule is about. Rules name real paths: a link that was put in the way since grants nothing.
 fn open(path: &Path) -> Result<(OwnedFd, SFlag), Errno> {
     let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
-    let descriptor = openat2(AT_FDCWD, path, how)?;
+    let descriptor = open_resolved(AT_FDCWD, path, how)?;
     let kind = SFlag::from_bits_truncate(fstat(&descriptor)?.st_mode) & SFlag::S_IFMT;
     Ok((descriptor, kind))
 }

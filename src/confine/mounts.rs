@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, readlinkat};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, chdir, fchdir, pivot_root, symlinkat, unlinkat};
@@ -20,6 +20,7 @@ use super::{Failed, Ids};
 use crate::plan::{Entry, HostPath, Missing, Rights};
 use crate::sys::mounts::{self, Depth, NO_DEV, NO_EXEC, NO_SUID, READ_ONLY};
 use crate::sys::process::set_filesystem_ids;
+use crate::sys::resolving::open_resolved;
 
 /// Where the view's own structure is kept: directories and small files only.
 const ROOT_BYTES: u64 = 1 << 20;
@@ -122,10 +123,10 @@ pub fn open_host(host: &HostPath, opener: Opener) -> Result<OwnedFd, Errno> {
     };
     let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC).resolve(resolve);
     if opener.caller == opener.own {
-        return openat2(nix::fcntl::AT_FDCWD, path.as_path(), how);
+        return open_resolved(nix::fcntl::AT_FDCWD, path.as_path(), how);
     }
     set_filesystem_ids(opener.caller.uid, opener.caller.gid)?;
-    let opened = openat2(nix::fcntl::AT_FDCWD, path.as_path(), how);
+    let opened = open_resolved(nix::fcntl::AT_FDCWD, path.as_path(), how);
     set_filesystem_ids(opener.own.uid, opener.own.gid)?;
     opened
 }
@@ -321,19 +322,19 @@ pub fn follow_inside(root: &Root, path: &Path) -> Result<OwnedFd, Errno> {
 
 fn resolve_inside(root: &Root, path: &Path, resolve: ResolveFlag) -> Result<OwnedFd, Errno> {
     let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(resolve | ResolveFlag::RESOLVE_IN_ROOT);
-    openat2(&root.top, relative(path), how)
+    open_resolved(&root.top, relative(path), how)
 }
 
 /// Opens a name in a directory of the view, through no link.
 fn open_below(directory: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_BENEATH;
-    openat2(directory, name, OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(resolve))
+    open_resolved(directory, name, OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(resolve))
 }
 
 /// Opens a path of the view itself, even if it is a link.
 pub fn open_link_inside(root: &Root, path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-    openat2(
+    open_resolved(
         &root.top,
         relative(path),
         OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS),

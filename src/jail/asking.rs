@@ -6,11 +6,12 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 
+use crate::sys::resolving::open_resolved;
 use crate::sys::seccomp::{Notification, NotificationId, confirm_waiting};
 
 /// `PATH_MAX`, its final NUL included.
@@ -251,8 +252,8 @@ fn open_directory(base: Option<&OwnedFd>, directory: &OsStr) -> Option<OwnedFd> 
     // Magic links would be ours, not the asking process's: /proc/self is another process for us.
     let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
     match base {
-        Some(base) => openat2(base, directory, how),
-        None => openat2(AT_FDCWD, directory, how),
+        Some(base) => open_resolved(base, directory, how),
+        None => open_resolved(AT_FDCWD, directory, how),
     }
     .ok()
 }

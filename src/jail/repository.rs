@@ -8,7 +8,8 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use crate::sys::resolving::open_resolved;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag};
 
 /// Settings are short; what is longer is read no further.
 const MOST_BYTES: u64 = 64 << 10;
@@ -17,7 +18,7 @@ const MOST_BYTES: u64 = 64 << 10;
 pub fn hooks_directory(workspace: &OwnedFd, real: &Path) -> Option<String> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;
-    let file = openat2(workspace, ".git/config", OpenHow::new().flags(flags).resolve(resolve)).ok()?;
+    let file = open_resolved(workspace, ".git/config", OpenHow::new().flags(flags).resolve(resolve)).ok()?;
     let mut text = Vec::new();
     File::from(file).take(MOST_BYTES).read_to_end(&mut text).ok()?;
     let written = hooks_path(&String::from_utf8_lossy(&text))?;

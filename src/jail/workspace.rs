@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag};
 use nix::sys::stat::fstat;
 
 use super::repository::hooks_directory;
@@ -19,6 +19,7 @@ use crate::plan::Owner;
 use crate::plan::compile::Refused;
 use crate::plan::request::{Caller, WorkspaceDirectory};
 use crate::sys::process::set_filesystem_ids;
+use crate::sys::resolving::open_resolved;
 
 /// Trees that belong to the system, whatever the caller may do with them.
 const SYSTEM_TREES: [&str; 14] = [
@@ -107,7 +108,8 @@ fn open_directory(path: &Path, caller: &Caller, own: Ids, what: &str) -> Result<
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let resolve = ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
     let caller_ids = Ids { uid: caller.uid, gid: caller.gid };
-    let opened = as_caller(caller_ids, own, || openat2(AT_FDCWD, path, OpenHow::new().flags(flags).resolve(resolve)));
+    let opened =
+        as_caller(caller_ids, own, || open_resolved(AT_FDCWD, path, OpenHow::new().flags(flags).resolve(resolve)));
     opened.map_err(|errno| match errno {
         Errno::ELOOP => through_link(path, what),
         Errno::ENOENT => refuse(what, path, "it does not exist"),

@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, renameat};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat};
 use nix::unistd::{Gid, UnlinkatFlags, fchown, geteuid, unlinkat};
 
 use super::error::LedgerError;
 use super::room;
+use crate::sys::resolving::open_resolved;
 
 /// The file that its writer holds locked.
 const LOCK: &str = "lock";
@@ -206,13 +207,7 @@ fn open_without_links(path: &Path) -> Result<OwnedFd, Errno> {
     let how = OpenHow::new()
         .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    loop {
-        match openat2(AT_FDCWD, path, how) {
-            // A rename somewhere on the way.
-            Err(Errno::EAGAIN) => {}
-            opened => return opened,
-        }
-    }
+    open_resolved(AT_FDCWD, path, how)
 }
 
 /// Makes the last part of the path; the rest has to be there.

@@ -12,6 +12,7 @@ pub mod lease;
 pub mod mounts;
 pub mod process;
 pub mod readiness;
+pub mod resolving;
 pub mod seccomp;
 pub mod socket;
 pub mod terminal;
