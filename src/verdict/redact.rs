@@ -31,6 +31,9 @@ const LONGEST_TEXT: usize = 4 << 10;
 /// What is searched beyond these, so that a secret on the edge is found whole.
 const BEYOND: usize = 16 << 10;
 
+/// Marks where something was left out.
+const CUT: char = '\u{2026}';
+
 const SECRETS: &str = include_str!("../../policies/secrets/patterns.toml");
 
 /// The part of the list that is about values.
@@ -103,8 +106,9 @@ fn cut_command(arguments: &mut Vec<String>, most: usize) -> bool {
 fn cut_text(text: &mut String, most: usize) -> bool {
     let longer = text.len() > most;
     if longer {
-        text.truncate(text.floor_char_boundary(most));
-        text.push('\u{2026}');
+        // With its mark it is as long as allowed, so that a second cut finds nothing to do.
+        text.truncate(text.floor_char_boundary(most.saturating_sub(CUT.len_utf8())));
+        text.push(CUT);
     }
     longer
 }

@@ -78,6 +78,11 @@ fn a_command_is_recorded_up_to_a_bound_and_no_part_of_a_secret_on_its_edge() {
     let mut long = verdict(&["y"; 100_000]);
     long.redact(&[]);
     assert!(long.shortened && long.argv.len() <= LONGEST_COMMAND);
+    let mut one = verdict(&["y", &"z".repeat(100_000)]);
+    one.redact(&[]);
+    let once = one.argv.clone();
+    one.redact(&[]);
+    assert_eq!(once, one.argv);
     let mut short = verdict(&["y"; 1000]);
     short.redact(&[]);
     assert!(!short.shortened && short.argv.len() == 1000);
