@@ -106,11 +106,12 @@ pub fn serve(path: &Path, named: bool, socket: Option<&Path>) -> Result<(), NoSe
         config.socket = socket.to_owned();
     }
     try_ledger(&config, own)?;
-    let listener = socket::listen(&config).map_err(|error| NoService::Socket(config.socket.clone(), error))?;
     let metrics = config.metrics.as_ref().map(|metrics| {
         socket::listen_for_metrics(metrics).map_err(|error| NoService::Socket(metrics.socket.clone(), error))
     });
     let metrics = metrics.transpose()?;
+    // Last: whoever can connect finds all the rest there.
+    let listener = socket::listen(&config).map_err(|error| NoService::Socket(config.socket.clone(), error))?;
     let failed = Failed::at("guard");
     process::set_name(c"clawjail-guard").map_err(&failed)?;
     process::become_subreaper().map_err(&failed)?;
