@@ -355,6 +355,10 @@ impl<'a> Runs<'a> {
         while self.leaders.get(&run).is_some_and(|leader| leader.runner.words().is_some()) {
             self.hear_leader(run)?;
         }
+        if self.leaders.get(&run).is_some_and(|leader| leader.seen) {
+            // What it wrote to its terminal is read by whoever gets the other end with this.
+            self.announce(run)?;
+        }
         let Some(leader) = self.leaders.remove(&run) else { return Ok(Next::Continue) };
         self.say_how(run, leader, ended)?;
         Ok(if self.orders.keeps == Keeps::ManyRuns { Next::Continue } else { Next::Stop })
