@@ -14,6 +14,7 @@ pub mod jail;
 pub mod kill;
 pub mod ledger;
 pub mod log;
+pub mod policy;
 pub mod profile;
 pub mod ps;
 pub mod reload;
@@ -66,6 +67,8 @@ pub enum Command {
     Reload(reload::Reload),
     /// Look at profiles: what a command may do.
     Profile(profile::Profile),
+    /// Make policies from what this machine is set to.
+    Policy(policy::Policy),
     /// Try every mechanism for real: what works here, what does not, and what to do about it.
     Doctor(doctor::Doctor),
     /// Look at verdicts: what was asked, enforced and denied.
@@ -108,6 +111,7 @@ fn dispatch(cli: Cli, launcher: Option<std::io::Result<Launcher>>) -> ExitCode {
         Command::Attach(attach) => attach::run(&attach),
         Command::Reload(reload) => reload::run(&reload),
         Command::Profile(profile) => profile::run(&profile),
+        Command::Policy(policy) => policy::run(&policy),
         Command::Doctor(doctor) => doctor::run(&doctor),
         Command::Verdict(verdict) => verdict::run(&verdict),
         Command::Log(log) => log::run(&log),

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, getsockname, socket};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 use super::resolver::Resolver;
 use crate::policy::egress::address::normal;
@@ -18,8 +19,9 @@ use crate::policy::egress::name::Name;
 use crate::policy::egress::rule::{Host, Protocol};
 use crate::policy::egress::{Asked, Decision, Denied, Rules};
 
-/// How long one address may take when there is another, and the last.
-const PATIENCE: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(20));
+/// How long one address may take, and after what time the next is tried beside it.
+const PATIENCE: Duration = Duration::from_secs(20);
+const STAGGER: Duration = Duration::from_millis(250);
 
 /// A connection to where it was allowed to go.
 pub struct Dialled {
@@ -53,15 +55,34 @@ pub async fn by_name(rules: &Rules, resolver: &Resolver, name: &Name, port: u16)
             Some(denied) => last = NoWay::Denied(denied, Some(address)),
         }
     }
-    let many = allowed.len();
-    for (index, address) in allowed.into_iter().enumerate() {
-        let patience = if index + 1 < many { PATIENCE.0 } else { PATIENCE.1 };
-        match to(address, port, patience).await {
-            Ok(stream) => return Ok(Dialled { stream, address }),
-            Err(error) => last = NoWay::Failed(format!("cannot connect to {address}: {error}"), Some(address)),
+    first_of(allowed, port).await.unwrap_or(Err(last))
+}
+
+/// The first of these to answer: each is tried a moment after the one before, for one of the families may lead nowhere. `None`
+/// when there are none. RFC 8305.
+async fn first_of(addresses: Vec<IpAddr>, port: u16) -> Option<Result<Dialled, NoWay>> {
+    let (mut left, mut tried, mut last) = (addresses.into_iter(), JoinSet::new(), None);
+    loop {
+        match left.next() {
+            Some(address) => drop(tried.spawn_local(async move { (address, to(address, port).await) })),
+            None if tried.is_empty() => return last,
+            None => {}
+        }
+        let waits = left.len() == 0;
+        tokio::select! {
+            // Those that are still being tried end with the set.
+            done = tried.join_next() => match done {
+                Some(Ok((address, Ok(stream)))) => return Some(Ok(Dialled { stream, address })),
+                Some(Ok((address, Err(error)))) => last = Some(Err(no_answer(address, &error))),
+                Some(Err(_)) | None => {}
+            },
+            () = sleep(STAGGER), if !waits => {}
         }
     }
-    Err(last)
+}
+
+fn no_answer(address: IpAddr, error: &io::Error) -> NoWay {
+    NoWay::Failed(format!("cannot connect to {address}: {error}"), Some(address))
 }
 
 /// Connects to `address`, if it is allowed on `port`.
@@ -69,9 +90,9 @@ pub async fn by_address(rules: &Rules, address: IpAddr, port: u16) -> Result<Dia
     if let Some(denied) = judge(rules, address, port, Asked::ByAddress) {
         return Err(NoWay::Denied(denied, Some(address)));
     }
-    match to(address, port, PATIENCE.1).await {
+    match to(address, port).await {
         Ok(stream) => Ok(Dialled { stream, address }),
-        Err(error) => Err(NoWay::Failed(format!("cannot connect to {address}: {error}"), Some(address))),
+        Err(error) => Err(no_answer(address, &error)),
     }
 }
 
@@ -106,8 +127,8 @@ fn is_own(address: IpAddr, port: u16) -> bool {
     v4.or(source.as_sockaddr_in6().map(|v6| v6.ip().into())) == Some(address)
 }
 
-async fn to(address: IpAddr, port: u16, patience: Duration) -> io::Result<TcpStream> {
-    let stream = timeout(patience, TcpStream::connect((address, port))).await;
+async fn to(address: IpAddr, port: u16) -> io::Result<TcpStream> {
+    let stream = timeout(PATIENCE, TcpStream::connect((address, port))).await;
     let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
     stream.set_nodelay(true)?;
     Ok(stream)

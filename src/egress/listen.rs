@@ -7,12 +7,13 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
@@ -33,16 +34,22 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Serves these sockets: TCP, names over UDP and TCP, for each family.
 pub fn serve(gate: &Rc<Gate>, sockets: Vec<OwnedFd>) -> io::Result<()> {
-    let (most, most_asking) = (Rc::new(Semaphore::new(MOST)), Rc::new(Semaphore::new(MOST_ASKING)));
+    let (most, most_asking) = (Arc::new(Semaphore::new(MOST)), Arc::new(Semaphore::new(MOST_ASKING)));
     let mut sockets = sockets.into_iter();
     while let (Some(connections), Some(questions), Some(asking)) = (sockets.next(), sockets.next(), sockets.next()) {
         let connections = TcpListener::from_std(connections.into())?;
-        spawn_local(accept(gate.clone(), connections, most.clone(), |gate, client| {
-            drop(spawn_local(connection::serve(gate, client)));
+        spawn_local(accept(gate.clone(), connections, most.clone(), |gate, client, room| {
+            drop(spawn_local(async move {
+                connection::serve(gate, client).await;
+                drop(room);
+            }));
         }));
         let asking = TcpListener::from_std(asking.into())?;
-        spawn_local(accept(gate.clone(), asking, most_asking.clone(), |gate, client| {
-            drop(spawn_local(async move { drop(asked_over_tcp(&gate, client).await) }));
+        spawn_local(accept(gate.clone(), asking, most_asking.clone(), |gate, client, room| {
+            drop(spawn_local(async move {
+                let _ = asked_over_tcp(&gate, client).await;
+                drop(room);
+            }));
         }));
         let questions = UdpSocket::from_std(questions.into())?;
         let gate = gate.clone();
@@ -51,15 +58,24 @@ pub fn serve(gate: &Rc<Gate>, sockets: Vec<OwnedFd>) -> io::Result<()> {
     Ok(())
 }
 
-async fn accept(gate: Rc<Gate>, listener: TcpListener, most: Rc<Semaphore>, serve: impl Fn(Rc<Gate>, TcpStream)) {
-    loop {
+/// What a connection holds as long as it is served.
+type Room = OwnedSemaphorePermit;
+
+/// Accepts for as long as there is room; who comes then waits with the kernel.
+async fn accept(
+    gate: Rc<Gate>,
+    listener: TcpListener,
+    most: Arc<Semaphore>,
+    serve: impl Fn(Rc<Gate>, TcpStream, Room),
+) {
+    // Never closed: it always gives in the end.
+    while let Ok(room) = most.clone().acquire_owned().await {
         match listener.accept().await {
-            Ok((client, _)) => serve(gate.clone(), client),
+            Ok((client, _)) => serve(gate.clone(), client, room),
             // One that went away meanwhile costs nothing; without a descriptor to spare, others have to end first.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(_) => sleep(PAUSE).await,
         }
-        drop(most.acquire().await);
     }
 }
 

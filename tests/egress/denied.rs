@@ -67,15 +67,20 @@ fn what_is_denied_is_denied_at_once_in_the_clients_own_language() {
             t curl -sS http://evil.example/; t curl -sS http://151.101.0.1/; t curl -sS https://151.101.0.1/; \
             t curl -sS http://good.example:81/; t curl -sS http://bad.wild.example/; \
             t bash -c 'exec 3<>/dev/tcp/151.101.0.1/7000 && read -r line <&3'";
-        let ran = world.bash(place, "web", script);
-        let times: Vec<u64> = ran.text().lines().filter_map(|line| line.rsplit_once(' ')?.1.parse().ok()).collect();
-        assert_eq!(times.len(), 6, "{}", ran.whole());
+        let runs = [(); 3].map(|()| world.bash(place, "web", script));
+        let times = |ran: &Ran| -> Vec<u64> {
+            ran.text().lines().filter_map(|line| line.rsplit_once(' ')?.1.parse().ok()).collect()
+        };
+        // A busy machine can be slow once; a wait of ours would be there each time.
+        let all: Vec<Vec<u64>> = runs.iter().map(times).collect();
+        assert!(all.iter().all(|times| times.len() == 6), "{}", runs[0].whole());
         let most = u64::try_from(patience(Duration::from_millis(1000)).as_millis()).expect("small");
-        assert!(times.iter().all(|time| *time < most), "{times:?}");
+        assert!((0..6).all(|index| all.iter().any(|times| times[index] < most)), "{all:?}");
+        let ran = &runs[0];
         let text = ran.text();
         assert!(text.contains("\"host\":\"151.101.0.1\"") && text.contains("nothing allows it"), "{text}");
         assert!(ran.error_text().contains("alert access denied"), "{}", ran.whole());
-        let denied = denied(&ran);
+        let denied = denied(ran);
         for what in [
             "look_up evil.example",
             "connect 151.101.0.1:80",

@@ -29,7 +29,7 @@ fn status(pid: u32, key: &str) -> String {
 #[test]
 fn a_gate_has_no_power_and_ends_with_its_jail() {
     in_each_tier(|world, place| {
-        let jail = Jail::new(place).profile("web");
+        let jail = Jail::new(place).profile("web").patient(80);
         let child =
             world.start(place, &jail, &["bash", "-c", "echo > begun; while [ ! -e done ]; do sleep 0.01; done"]);
         wait_for(|| place.holds("begun").then_some(()));
@@ -53,7 +53,7 @@ fn a_gate_has_no_power_and_ends_with_its_jail() {
 #[test]
 fn without_its_gate_a_jail_reaches_nothing_and_the_verdict_says_so() {
     in_each_tier(|world, place| {
-        let jail = Jail::new(place).profile("web");
+        let jail = Jail::new(place).profile("web").patient(80);
         let script = "head -c5 < /dev/tcp/good.example/7000; echo > begun; while [ ! -e done ]; do sleep 0.01; done; \
                       curl -sS -m 5 http://good.example/after; curl -sS -m 5 http://198.18.1.0/after; echo end";
         let child = world.start(place, &jail, &["bash", "-c", script]);
@@ -71,7 +71,7 @@ fn without_its_gate_a_jail_reaches_nothing_and_the_verdict_says_so() {
 #[test]
 fn a_killed_run_leaves_no_gate() {
     in_each_tier(|world, place| {
-        let jail = Jail::new(place).profile("web");
+        let jail = Jail::new(place).profile("web").patient(80);
         let mut child = world.start(place, &jail, &["sh", "-c", "echo > begun; sleep 60"]);
         wait_for(|| place.holds("begun").then_some(()));
         let gate = wait_for(|| gate_below(child.id()));
@@ -125,7 +125,7 @@ fn a_storm_of_connections_hurts_nobody_but_itself() {
     in_each_tier(|world, place| {
         let program = r#"
 import socket, struct
-for _ in range(2000):
+for _ in range(1000):
     c = socket.create_connection(('good.example', 7000))
     c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
     c.close()
@@ -135,7 +135,7 @@ for _ in range(1700):
     c = socket.socket(); c.setblocking(False); c.connect_ex((address, 9000)); held.append(c)
 for c in held:
     c.close()
-c = socket.create_connection(('good.example', 7000)); c.settimeout(20)
+c = socket.create_connection(('good.example', 7000)); c.settimeout(60)
 print(c.recv(5).decode())
 "#;
         let ran = world.python(place, "web", program);

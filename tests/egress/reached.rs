@@ -104,7 +104,7 @@ fn the_end_of_one_direction_leaves_the_other_open() {
 #[test]
 fn much_arrives_whole_and_is_counted() {
     in_each_tier(|world, place| {
-        let jail = Jail::new(place).profile("web");
+        let jail = Jail::new(place).profile("web").patient(80);
         let script = "curl -sS http://good.example/big/30000000 | wc -c";
         let ran = jail.finish(world.start(place, &jail, &["bash", "-c", script]));
         assert_eq!(ran.text(), "30000000", "{}", ran.whole());

@@ -133,7 +133,7 @@ impl World {
 
     /// Runs a script under `profile`.
     pub fn bash(&self, place: &Place, profile: &str, script: &str) -> Ran {
-        let jail = Jail::new(place).profile(profile);
+        let jail = Jail::new(place).profile(profile).patient(80);
         jail.finish(self.start(place, &jail, &["bash", "-c", script]))
     }
 
