@@ -14,6 +14,8 @@ use nix::errno::Errno;
 use nix::fcntl::{SpliceFFlags, splice};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::sys::pipes;
+
 /// Bytes moved at once: a pipe's largest unprivileged size.
 const CHUNK: usize = 1 << 20;
 /// What a stream begins with.
@@ -136,19 +138,30 @@ enum Moved {
 /// Moves pages from pipe to pipe, counted, while the limit is far. splice(2). Anything unusual is left to copying, which
 /// meets it again and knows what to do.
 fn move_pages(from: &File, to: &File, limit: Option<u64>, tally: &Tally) -> Moved {
-    // Two streams move at once, each less than a chunk beyond what it has counted.
-    let near = |bytes: u64| limit.is_some_and(|limit| bytes.saturating_add(8 * CHUNK as u64) > limit);
-    while !near(tally.bytes.load(Ordering::Relaxed)) {
-        match splice(from, None, to, None, CHUNK, SpliceFFlags::SPLICE_F_MOVE) {
-            Ok(0) => return Moved::All,
-            Ok(count) => {
-                tally.bytes.fetch_add(count as u64, Ordering::Relaxed);
+    loop {
+        let Ok(there) = pipes::await_bytes(from.as_fd()) else { return Moved::Some };
+        if there == 0 {
+            return Moved::All;
+        }
+        // Counted before they move: a stream whose reader is slow must not let the other one reach the limit meanwhile.
+        // Just those that are there, so all of them will move.
+        let mut left = there.min(CHUNK);
+        let far = |bytes: u64| limit.is_none_or(|limit| bytes.saturating_add(8 * CHUNK as u64) <= limit);
+        let count = |bytes: u64| bytes.checked_add(left as u64).filter(|bytes| far(*bytes));
+        if tally.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).is_err() {
+            return Moved::Some;
+        }
+        while left > 0 {
+            match splice(from, None, to, None, left, SpliceFFlags::SPLICE_F_MOVE) {
+                Ok(count) if count > 0 => left = left.saturating_sub(count),
+                Err(Errno::EINTR) => {}
+                Ok(_) | Err(_) => {
+                    tally.bytes.fetch_sub(left as u64, Ordering::Relaxed);
+                    return Moved::Some;
+                }
             }
-            Err(Errno::EINTR) => {}
-            Err(_) => return Moved::Some,
         }
     }
-    Moved::Some
 }
 
 fn enlarge(pipe: &OwnedFd) {

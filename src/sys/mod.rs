@@ -10,6 +10,7 @@ pub mod interface;
 pub mod keyring;
 pub mod lease;
 pub mod mounts;
+pub mod pipes;
 pub mod process;
 pub mod readiness;
 pub mod resolving;

@@ -6,6 +6,9 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use super::trial::{Trial, denied, says, works};
 use super::{Case, case};
@@ -165,8 +168,20 @@ fn flood(trial: &mut Trial) {
         };
         let stdout = child.stdout.take().expect("asked for");
         let stderr = child.stderr.take().expect("asked for");
-        let errors = std::thread::spawn(move || count(stderr));
-        let total = count(stdout) + errors.join().expect("it does not panic");
+        // Whoever reads late holds one stream up while the other goes on to the limit.
+        let read = Arc::new(AtomicU64::new(0));
+        let begun = Instant::now();
+        let errors = std::thread::spawn({
+            let read = read.clone();
+            move || {
+                while read.load(Ordering::Relaxed) < GIGABYTE - (1 << 20) && begun.elapsed() < Duration::from_secs(20) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                std::thread::sleep(Duration::from_millis(100));
+                count(stderr, &AtomicU64::new(0))
+            }
+        });
+        let total = count(stdout, &read) + errors.join().expect("it does not panic");
         let ended = child.wait().expect("our own child");
         let verdict = jail.verdict();
         // Our own line about what was cut comes after.
@@ -184,12 +199,12 @@ fn flood(trial: &mut Trial) {
     }
 }
 
-fn count(mut stream: impl Read) -> u64 {
-    let (mut buffer, mut total) = (vec![0; 1 << 20], 0);
+fn count(mut stream: impl Read, total: &AtomicU64) -> u64 {
+    let mut buffer = vec![0; 1 << 20];
     loop {
         match stream.read(&mut buffer) {
-            Ok(0) | Err(_) => return total,
-            Ok(count) => total += count as u64,
-        }
+            Ok(0) | Err(_) => return total.load(Ordering::Relaxed),
+            Ok(count) => total.fetch_add(count as u64, Ordering::Relaxed),
+        };
     }
 }
