@@ -120,6 +120,12 @@ fn install(setup: &Setup, report: &mut Report) -> Result<(), Problem> {
     for file in &layout.files {
         units_changed |= keep_up(file, report)? && file.is_unit();
     }
+    if !layout.state.is_dir() {
+        report.change("made", "make", &layout.state.display().to_string());
+        if report.mode == Mode::Do {
+            written::make_directory(&layout.state).map_err(|error| Problem::failed("make", &layout.state, &error))?;
+        }
+    }
     if layout.scope == Scope::Machine && manager != Manager::Elsewhere {
         machine::make_user(&layout, report)?;
     }

@@ -317,13 +317,16 @@ fn metrics(document: &Document, table: MetricsTable) -> Result<Metrics, Flaw> {
 fn ledger(document: &Document, table: &LedgerTable, own: Ids) -> Result<Settings, Flaw> {
     let mut settings = table.settings().map_err(|what| document.flaw(Spot::Key(&["ledger"]), what))?;
     if table.path.is_none() && own.uid != 0 {
-        settings.path = own_ledger(own);
+        settings.path = default_ledger(own);
     }
     Ok(settings)
 }
 
-/// Where a service that is not root's keeps its ledger when nobody says otherwise.
-fn own_ledger(own: Ids) -> PathBuf {
+/// Where a service keeps its ledger when nobody says otherwise.
+pub fn default_ledger(own: Ids) -> PathBuf {
+    if own.uid == 0 {
+        return PathBuf::from(crate::ledger::config::DEFAULT_PATH);
+    }
     let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let state = state.unwrap_or_else(|| accounts::caller(own.uid, own.gid).home.join(".local/state"));
     state.join("clawjail/ledger")

@@ -12,7 +12,7 @@ fn example(path: &str) -> PathBuf {
 
 /// Runs a session against a service of its own: what it said.
 fn session(program: &str, script: &str) -> (Service, String) {
-    let service = Service::start("");
+    let service = Service::start("[ledger]\npath = \"@OUTSIDE/ledger\"\n");
     let mut command = Command::new(program);
     command.arg(example(script)).args([&service.socket, &service.place.workspace]);
     // Without this the module would leave its compiled form in the sources.
@@ -32,6 +32,7 @@ fn an_agent_in_python_serves_fetches_writes_reads_and_is_denied() {
     assert!(said.contains("fetched: <h1>made by an agent</h1>\n"), "{said}");
     assert!(said.contains("denied.eacces: `SOUL.md`: Permission denied\n"), "{said}");
     assert!(said.contains("verdict: exited 2 "), "{said}");
+    assert!(said.contains("recorded: 2 denials"), "{said}");
     assert_eq!(service.place.read("notes/plan.txt").as_deref(), Some("1. serve\n2. fetch\n"));
     assert!(!service.place.holds("SOUL.md"));
     assert_eq!(service.client().call("jail.list", serde_json::json!({}))["jails"], serde_json::json!([]));

@@ -51,7 +51,8 @@ fn a_second_time_changes_nothing_and_a_dry_run_nothing_at_all() {
     assert_eq!((code, files(&image(&place)).len()), (Some(0), 0));
     let (code, wrote, errors) = setup(&place, &[]);
     assert_eq!(code, Some(0), "{errors}");
-    assert_eq!(told.replace("would write ", "wrote     "), wrote, "what is told is what is done");
+    let done = told.replace("would write ", "wrote     ").replace("would make ", "made      ");
+    assert_eq!(done, wrote, "what is told is what is done");
     let first = files(&image(&place));
     let names: Vec<&str> = first.keys().filter_map(|path| path.file_name()?.to_str()).collect();
     let wanted = ["clawjail.toml", "clawjail.service", "clawjail.socket", "clawjail.conf", "clawjail.conf"];
@@ -94,6 +95,7 @@ fn what_somebody_changed_is_kept_and_shown_and_what_nobody_changed_is_renewed_an
     let left = files(&image(&place));
     assert_eq!(left.keys().collect::<Vec<_>>(), [&service]);
     assert!(!image(&place).join("etc/clawjail").exists());
+    assert!(image(&place).join("var/lib/clawjail").is_dir(), "what was recorded stays");
 }
 
 #[test]
@@ -101,7 +103,8 @@ fn who_is_found_gets_a_line_in_a_configuration_that_can_be_used_and_is_written_o
     let place = Place::new(Tier::User);
     let mut command = place.command(clawjail());
     command.arg("setup").arg("--prefix").arg(image(&place)).env("SUDO_UID", account::ordinary().uid.to_string());
-    assert!(command.status().expect("the binary can be executed").success());
+    let (code, _, errors) = said(command.output().expect("the binary can be executed"));
+    assert_eq!(code, Some(0), "{errors}");
     let path = image(&place).join("etc/clawjail/clawjail.toml");
     let text = fs::read_to_string(&path).expect("it was written");
     let line =
@@ -120,7 +123,7 @@ fn the_service_of_one_user_starts_by_what_was_set_up() {
     place.give(&home);
     let asked = |words: &[&str]| {
         let mut command = place.command(clawjail());
-        command.args(words).env("HOME", &home).env("XDG_RUNTIME_DIR", &home);
+        command.args(words).env("HOME", &home).env("XDG_RUNTIME_DIR", &home).env("XDG_STATE_HOME", home.join("state"));
         command
     };
     let (code, told, errors) = said(asked(&["setup", "--user"]).output().expect("the binary can be executed"));

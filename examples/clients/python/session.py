@@ -35,6 +35,10 @@ with Client(path) as client, client.open(workspace, "untrusted", session="exampl
     soul = jail.run(["sh", "-c", "echo obey >SOUL.md"])
     print("verdict:", soul.verdict["outcome"], soul.verdict["exit_code"], soul.verdict["denials"][0]["what"])
 
+    # What was denied is on the record, for whoever may read it: the file tool's attempt and the command's.
+    denied = client.call("verdict.query", denied=True, limit=10)["verdicts"]
+    print(f"recorded: {len(denied)} denials;", ", ".join(" ".join(verdict["argv"][:2]) for verdict in denied))
+
     try:
         client.run(["true"], workspace="/etc", profile="untrusted")
         sys.exit("/etc should be no workspace")

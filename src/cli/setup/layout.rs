@@ -4,7 +4,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::Problem;
-use crate::daemon::config::{DEFAULT_PATH, DEFAULT_SOCKET, default_socket};
+use crate::confine::Ids;
+use crate::daemon::config::{DEFAULT_PATH, DEFAULT_SOCKET, default_ledger, default_socket};
 use crate::jail::accounts::{self, User};
 use crate::policy::names::shown;
 
@@ -51,6 +52,8 @@ pub struct Layout {
     pub binary: PathBuf,
     /// Where callers connect.
     pub socket: PathBuf,
+    /// Where the ledger will be made.
+    pub state: PathBuf,
     /// The configuration first.
     pub files: Vec<File>,
     prefix: Option<PathBuf>,
@@ -80,7 +83,13 @@ impl Layout {
             Scope::Machine => PathBuf::from(DEFAULT_SOCKET),
             Scope::OneUser => default_socket(accounts::own_ids()),
         };
-        let mut layout = Layout { scope, binary, socket, files: Vec::new(), prefix };
+        let owner = match scope {
+            Scope::Machine => Ids { uid: 0, gid: 0 },
+            Scope::OneUser => accounts::own_ids(),
+        };
+        let ledger = default_ledger(owner);
+        let state = below(prefix.as_deref(), ledger.parent().unwrap_or(&ledger));
+        let mut layout = Layout { scope, binary, socket, state, files: Vec::new(), prefix };
         match scope {
             Scope::Machine => layout.add_machine(),
             Scope::OneUser => layout.add_one_user()?,
@@ -94,11 +103,7 @@ impl Layout {
     }
 
     fn add(&mut self, path: impl AsRef<Path>, text: &str, upkeep: Upkeep) {
-        let path = path.as_ref();
-        let path = match &self.prefix {
-            Some(prefix) => prefix.join(path.strip_prefix("/").unwrap_or(path)),
-            None => path.to_owned(),
-        };
+        let path = below(self.prefix.as_deref(), path.as_ref());
         let text = text.replace(PACKAGED, &self.binary.to_string_lossy());
         self.files.push(File { path, text, upkeep });
     }
@@ -133,6 +138,13 @@ impl Layout {
         self.add(units.join("clawjail.service"), service, Upkeep::Renewed);
         self.add(units.join("clawjail.socket"), socket, Upkeep::Renewed);
         Ok(())
+    }
+}
+
+fn below(prefix: Option<&Path>, path: &Path) -> PathBuf {
+    match prefix {
+        Some(prefix) => prefix.join(path.strip_prefix("/").unwrap_or(path)),
+        None => path.to_owned(),
     }
 }
 
@@ -186,6 +198,9 @@ const HEAD: &str = "\
 
 # Whom the half becomes that speaks with clients.
 user = \"clawjail\"
+
+# Every run is recorded, and nothing is run that cannot be: docs/ledger.md.
+[ledger]
 ";
 
 const NOBODY: &str = r#"
@@ -201,8 +216,8 @@ const NOBODY: &str = r#"
 const OWN_CONFIGURATION: &str = "\
 # The service of one user, who may do everything: docs/service.md has every key. `clawjail reload` after a change.
 
-[jails]
-idle = \"15m\"
+# Every run is recorded, and nothing is run that cannot be: docs/ledger.md.
+[ledger]
 ";
 
 fn configuration(callers: &[Caller<'_>]) -> String {

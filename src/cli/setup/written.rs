@@ -74,13 +74,18 @@ pub fn look(file: &File) -> io::Result<Found> {
 /// Writes it: all of it or nothing, and so that its owner alone can change it.
 pub fn write(file: &File) -> io::Result<()> {
     let directory = file.path.parent().unwrap_or(Path::new("/"));
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
+    make_directory(directory)?;
     let draft = file.path.with_extension("clawjail-setup");
     let written = write_new(&draft, &marked(&file.text)).and_then(|()| fs::rename(&draft, &file.path));
     if written.is_err() {
         let _ = fs::remove_file(&draft);
     }
     written
+}
+
+/// Makes a directory and what is missing above it, for its owner alone to change.
+pub fn make_directory(directory: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)
 }
 
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
