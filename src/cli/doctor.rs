@@ -36,8 +36,8 @@ const MEASURE: &str = "untrusted";
 const TIERS: [Tier; 3] = [Tier::Root, Tier::User, Tier::Bare];
 
 /// Tried everywhere, but needed in no tier: plans say what rests on them, and who needs them is refused by compile.
-const CHOSEN_BY_PLANS: [&str; 5] =
-    ["landlock", "seccomp notification", "control groups", "owner translation", "terminals"];
+const CHOSEN_BY_PLANS: [&str; 6] =
+    ["landlock", "seccomp notification", "control groups", "owner translation", "terminals", "egress gate"];
 
 /// What was found.
 #[derive(Debug, Serialize)]
@@ -86,7 +86,7 @@ pub fn run(doctor: &Doctor) -> ExitCode {
         for listed in load::list(&sources) {
             let keeping = match broken(&mechanisms, tier) {
                 Some(mechanism) => Keeping::Refused(format!("`{mechanism}` does not work in tier `{}`", tier.word())),
-                None => keep(&listed.name, &sources, &caller, &facts),
+                None => keep(&listed.name, &sources, &caller, &facts, works(&mechanisms, "egress gate", tier)),
             };
             profiles.entry(listed.name).or_default().insert(tier, keeping);
         }
@@ -122,7 +122,7 @@ fn broken(mechanisms: &[Found], tier: Tier) -> Option<&'static str> {
 }
 
 /// Compiles as a run would, for a workspace that stands for any.
-fn keep(name: &str, sources: &Sources, caller: &Caller, facts: &HostFacts) -> Keeping {
+fn keep(name: &str, sources: &Sources, caller: &Caller, facts: &HostFacts, gate_works: bool) -> Keeping {
     let request = Request {
         caller: caller.clone(),
         workspace: WorkspaceDirectory {
@@ -138,6 +138,9 @@ fn keep(name: &str, sources: &Sources, caller: &Caller, facts: &HostFacts) -> Ke
         .and_then(|profile| compile(&profile, &request, facts, &TierPolicies::find(facts.tier, &library)?));
     match plan {
         Err(Refused { message, .. }) => Keeping::Refused(message),
+        Ok(plan) if plan.has_gate() && !gate_works => {
+            Keeping::Refused(format!("`egress gate` does not work in tier `{}`", facts.tier.word()))
+        }
         Ok(plan) => {
             let missing =
                 plan.promises.iter().filter_map(|(promise, keeping)| Some((promise.word(), keeping.missing.clone()?)));

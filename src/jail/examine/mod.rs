@@ -86,11 +86,12 @@ const EVERYWHERE: [(&str, Trial); 7] = [
 ];
 
 /// Tried where a jail has namespaces.
-const IN_NAMESPACES: [(&str, Trial); 7] = [
+const IN_NAMESPACES: [(&str, Trial); 8] = [
     ("private root", spaces::private_root),
     ("private terminals", spaces::private_terminals),
     ("pid namespace", spaces::processes),
     ("network namespace", spaces::network),
+    ("egress gate", spaces::gate),
     ("ipc namespace", spaces::ipc),
     ("uts namespace", spaces::host_name),
     ("cgroup namespace", spaces::groups),

@@ -21,6 +21,7 @@ pub fn remedy(mechanism: &str, failure: &Failure) -> Option<String> {
         "network namespace" | "ipc namespace" | "uts namespace" | "cgroup namespace" if errno == Errno::ENOSPC => {
             Some("raise the limit: `sysctl -w user.max_net_namespaces=10000`, and the same for ipc, uts and cgroup".into())
         }
+        "egress gate" => Some("for profiles with [egress] only: load the kernel modules nf_tables, nft_chain_nat and nft_redir (`modprobe nf_tables nft_chain_nat nft_redir`), or boot a kernel with CONFIG_NF_TABLES_INET and CONFIG_NFT_REDIR; as root, clawjail needs CAP_NET_ADMIN and CAP_NET_BIND_SERVICE".into()),
         "terminals" => Some("mount devpts at /dev/pts, with /dev/ptmx open to everybody".into()),
         _ => None,
     }

@@ -2,6 +2,7 @@
 //! user namespace in that tier), as a jail's init is.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use super::super::idmap::Translation;
 use super::Setting;
 use crate::confine::identity::errno_of;
 use crate::confine::mounts::{self as view, Opener};
-use crate::confine::{Failed, Ids, network as loopback};
+use crate::confine::{Failed, Ids, gateway, network as loopback};
 use crate::plan::compile::FIRST_THROW_AWAY_UID;
 use crate::plan::{Entry, HostPath, Missing, Owner, Rights};
 use crate::sys::mounts::{self, Depth};
@@ -102,6 +103,22 @@ pub fn network(_: &Setting<'_>) -> Result<String, Failed> {
     match std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| socket.connect(("192.0.2.1", 9))) {
         Err(_) => Ok("loopback works, and there is no way out".into()),
         Ok(()) => Err(broken("network_namespace", "there is a route out")),
+    }
+}
+
+/// Leads a connection to anywhere to a socket of ours, and no datagram out.
+pub fn gate(_: &Setting<'_>) -> Result<String, Failed> {
+    process::unshare(namespaces::NETWORK).map_err(Failed::at("unshare"))?;
+    loopback::bring_up_loopback()?;
+    let sockets = gateway::open()?.into_list();
+    let anywhere = (Ipv4Addr::new(192, 0, 2, 1), 9);
+    TcpStream::connect(anywhere).map_err(|error| Failed::at("redirected")(errno_of(&error)))?;
+    let sent = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| socket.send_to(b"x", anywhere));
+    match sent {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied && !sockets.is_empty() => {
+            Ok("nftables leads connections to it, and no datagram out".into())
+        }
+        Err(_) | Ok(_) => Err(broken("egress_gate", "a datagram was not denied")),
     }
 }
 
