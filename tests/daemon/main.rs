@@ -41,7 +41,7 @@ fn installed(program: &str) -> bool {
     use std::io::Write;
     let there = std::process::Command::new(program).arg("--version").output().is_ok();
     if !there {
-        let _ = writeln!(std::io::stderr(), "SKIPPED {program} is not installed");
+        let _ = std::io::stderr().write_all(format!("SKIPPED {program} is not installed\n").as_bytes());
     }
     there
 }
@@ -51,7 +51,7 @@ fn as_root(what: &str) -> bool {
     use std::io::Write;
     let root = nix::unistd::geteuid().is_root();
     if !root {
-        let _ = writeln!(std::io::stderr(), "SKIPPED {what}: not started as root");
+        let _ = std::io::stderr().write_all(format!("SKIPPED {what}: not started as root\n").as_bytes());
     }
     root
 }

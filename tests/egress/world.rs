@@ -184,7 +184,7 @@ pub fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
 
 /// Says past the harness that something was not tried.
 pub fn say_skipped(what: &str) {
-    let _ = writeln!(std::io::stderr(), "SKIPPED {what}");
+    let _ = std::io::stderr().write_all(format!("SKIPPED {what}\n").as_bytes());
 }
 
 /// Whether a tool is there for everybody.

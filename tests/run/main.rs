@@ -46,7 +46,7 @@ fn in_tiers(wanted: impl Fn(Tier) -> bool, test: impl Fn(&Place)) {
 
 /// Says past the harness that something was not tried.
 fn say_skipped(what: &str) {
-    let _ = writeln!(std::io::stderr(), "SKIPPED {what}");
+    let _ = std::io::stderr().write_all(format!("SKIPPED {what}\n").as_bytes());
 }
 
 /// Whether a tool is there for everybody.
