@@ -328,7 +328,8 @@ pub fn default_ledger(own: Ids) -> PathBuf {
         return PathBuf::from(crate::ledger::config::DEFAULT_PATH);
     }
     let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = state.unwrap_or_else(|| accounts::caller(own.uid, own.gid).home.join(".local/state"));
+    let home = || std::env::var_os("HOME").map_or_else(|| accounts::caller(own.uid, own.gid).home, PathBuf::from);
+    let state = state.unwrap_or_else(|| home().join(".local/state"));
     state.join("clawjail/ledger")
 }
 

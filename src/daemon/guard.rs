@@ -105,7 +105,7 @@ pub fn serve(path: &Path, named: bool, socket: Option<&Path>) -> Result<(), NoSe
     if let Some(socket) = socket {
         config.socket = socket.to_owned();
     }
-    try_ledger(&config, own)?;
+    try_ledger(&config)?;
     let metrics = config.metrics.as_ref().map(|metrics| {
         socket::listen_for_metrics(metrics).map_err(|error| NoService::Socket(metrics.socket.clone(), error))
     });
@@ -132,9 +132,9 @@ pub fn serve(path: &Path, named: bool, socket: Option<&Path>) -> Result<(), NoSe
 }
 
 /// A ledger that cannot be written is said now, to whoever starts us. Later it is a reason to refuse runs.
-fn try_ledger(config: &Config, own: Ids) -> Result<(), NoService> {
+fn try_ledger(config: &Config) -> Result<(), NoService> {
     let Some(settings) = &config.ledger else { return Ok(()) };
-    if let Some(above) = settings.path.parent().filter(|_| own.uid != 0) {
+    if let Some(above) = settings.path.parent() {
         std::fs::create_dir_all(above).map_err(LedgerError::system("make", above)).map_err(NoService::Ledger)?;
     }
     Ledger::open(settings.clone(), LAST_WORDS).map(drop).map_err(NoService::Ledger)

@@ -8,8 +8,8 @@
 //! Records that arrive together are written together and go to the disk together, so a slow disk costs each of many runs one
 //! wait, not one after the other. It ends when the supervisor does, and records before what that has left unrecorded.
 
-use std::collections::BTreeMap;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
@@ -26,7 +26,9 @@ use crate::jail::channel::{Arrived, Channel};
 use crate::ledger::config::{Settings, WhenFull};
 use crate::ledger::error::LedgerError;
 use crate::ledger::files::Directory;
+use crate::ledger::query::{self, Bounds, Filter};
 use crate::ledger::room::Room;
+use crate::ledger::under_way::UnderWay;
 use crate::ledger::writer::{Ledger, MayRun};
 use crate::sys::process;
 use crate::verdict::{Asked, Caller, Output, Reason, Seen, Verdict};
@@ -40,6 +42,8 @@ const IMPATIENCE: Duration = Duration::from_millis(50);
 const MOST_AT_ONCE: usize = 256;
 /// Records that may have room kept, and runs that may be under way, whatever the supervisor says.
 const MOST_ROOMS: usize = 4096;
+/// Bytes of the ledger among which the record of a run is looked for that an earlier recorder left.
+const MOST_LOOKED_AT: u64 = 16 << 20;
 /// Questions that may wait.
 const MOST_QUESTIONS: usize = 256;
 
@@ -49,8 +53,8 @@ struct Recorder {
     settings: Settings,
     // None while it cannot be opened.
     ledger: Option<Ledger>,
+    under_way: Option<UnderWay>,
     rooms: Vec<Room>,
-    under_way: BTreeMap<String, Beginning>,
     questions: SyncSender<Questioned>,
 }
 
@@ -92,10 +96,11 @@ fn begin(supervisor: Channel, settings: Settings, own: Ids) -> Result<(), Failed
         supervisor,
         ledger: Ledger::open(settings.clone(), PATIENCE).ok(),
         settings,
+        under_way: None,
         rooms: Vec::new(),
-        under_way: BTreeMap::new(),
         questions,
     };
+    recorder.record_what_was_left();
     recorder.work().map_err(failed)
 }
 
@@ -146,10 +151,11 @@ impl Recorder {
                     let answer = self.keep_room(count);
                     self.tell(&answer);
                 }
-                ToRecorder::Begun(beginning) if self.under_way.len() < MOST_ROOMS => {
-                    self.under_way.insert(beginning.id.clone(), *beginning);
+                ToRecorder::Begun(beginning) => {
+                    self.under_way.iter_mut().filter(|runs| runs.count() < MOST_ROOMS).for_each(|runs| {
+                        runs.begin((*beginning).clone());
+                    });
                 }
-                ToRecorder::Begun(_) => {}
                 ToRecorder::Append(ticket, text, redeems) => written.push((ticket, self.append(&text, redeems))),
                 ToRecorder::Ask(ticket, question) => {
                     if self.questions.try_send((ticket, question)).is_err() {
@@ -199,8 +205,9 @@ impl Recorder {
     }
 
     fn write(&mut self, mut verdict: Verdict) -> Result<Link, NoRoom> {
-        self.under_way.remove(&verdict.id);
+        let id = verdict.id.clone();
         let appended = self.ledger().and_then(|ledger| ledger.append_unsynced(&mut verdict));
+        self.under_way.iter_mut().for_each(|runs| runs.end(&id));
         let Verdict { seq, previous, digest, .. } = verdict;
         appended.map(|()| Link { seq, previous, digest }).map_err(|error| self.no_room(&error))
     }
@@ -242,12 +249,39 @@ impl Recorder {
 
     /// The supervisor has ended before these runs had their records. They have ended with it.
     fn record_what_was_cut_short(&mut self) {
-        for beginning in std::mem::take(&mut self.under_way).into_values() {
-            // Nobody is left to be told.
-            let _ = self.write(cut_short(beginning));
-        }
-        let _ = self.ledger.as_mut().map(Ledger::sync);
+        let left = self.under_way.as_mut().map(UnderWay::take).unwrap_or_default();
+        self.record_cut_short(left);
     }
+
+    /// An earlier recorder was killed before these had their records. Whatever it served has been ended since.
+    fn record_what_was_left(&mut self) {
+        let opened = Directory::write(&self.settings.path, self.settings.access);
+        let Ok((under_way, mut left)) = opened.and_then(|directory| UnderWay::open(&directory)) else { return };
+        self.under_way = Some(under_way);
+        // It may have been killed between a record and the note of it.
+        left.retain(|beginning| !is_recorded(&self.settings.path, &beginning.id));
+        self.record_cut_short(left);
+    }
+
+    fn record_cut_short(&mut self, left: Vec<Beginning>) {
+        let mut written = Ok(());
+        for beginning in left {
+            // Nobody is there to be told.
+            written = written.and(self.write(cut_short(beginning)).map(drop).map_err(drop));
+        }
+        let synced = self.ledger.as_mut().map_or(Ok(()), Ledger::sync);
+        if let (Ok(()), Ok(()), Some(under_way)) = (written, synced, &mut self.under_way) {
+            let _ = under_way.clear();
+        }
+    }
+}
+
+/// Whether there is a record of the run `id` among the newest.
+fn is_recorded(path: &Path, id: &str) -> bool {
+    let filter = Filter { id: Some(id.to_owned()), ..Filter::default() };
+    let bounds = Bounds { answers: 1, bytes: 1, looked_at: MOST_LOOKED_AT };
+    let page = Directory::read(path).and_then(|directory| query::page(&directory, &filter, None, bounds));
+    page.is_ok_and(|page| !page.lines.is_empty())
 }
 
 fn cut_short(beginning: Beginning) -> Verdict {

@@ -22,6 +22,9 @@ use crate::sys::resolving::open_resolved;
 /// The file that its writer holds locked.
 const LOCK: &str = "lock";
 
+/// What a service runs and has not recorded yet.
+const UNDER_WAY: &str = "under-way";
+
 /// The name of a file until its first line is on disk.
 const NEXT: &str = ".next";
 
@@ -153,6 +156,18 @@ impl Directory {
         let flags = OFlag::O_WRONLY | OFlag::O_TMPFILE | OFlag::O_CLOEXEC;
         let made = openat(&self.descriptor, ".", flags, Mode::from_bits_truncate(0o600));
         Ok(File::from(made.map_err(LedgerError::system("keep room in", &self.path))?))
+    }
+
+    /// Opens the file for what is under way, or makes it, and says where it is. For its writer alone.
+    pub fn open_under_way(&self) -> Result<(File, PathBuf), LedgerError> {
+        let path = self.path.join(UNDER_WAY);
+        let flags =
+            OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        let opened = openat(&self.descriptor, UNDER_WAY, flags, Mode::from_bits_truncate(0o600));
+        let file = File::from(opened.map_err(LedgerError::system("open", &path))?);
+        let facts = fstat(&file).map_err(LedgerError::system("open", &path))?;
+        check_owner(&facts).map_err(|what| LedgerError::unfit(&path, what, None))?;
+        Ok((file, path))
     }
 
     /// Becomes its writer, waiting for up to `patience`.

@@ -5,6 +5,7 @@
 //!   00000002.jsonl    file_begun, verdict ...                     over files too, and seals itself with a digest
 //!   00000003.jsonl    file_begun, verdict, verdi                  torn: the next file's first line will say so
 //!   lock              whoever holds it is the writer
+//!   under-way         what a service runs and has no record yet
 //! ```
 //!
 //! One writer ([`writer`]) adds whole lines and never takes one away: what a power cut tears stays where it is, and the next
@@ -27,6 +28,7 @@ pub mod room;
 pub mod scan;
 pub mod sinks;
 pub mod sync;
+pub mod under_way;
 pub mod verify;
 pub mod walk;
 pub mod writer;

@@ -164,18 +164,40 @@ fn a_run_that_is_cut_short_with_the_supervisor_is_recorded_as_that() {
     assert!(verified(&ledger(&service)).contains("3 verdicts"));
 }
 
+/// Kills the recorder, and waits until there is another.
+fn kill_recorder(service: &Service) {
+    let before = service.process("clawjail-record");
+    kill(before, Signal::SIGKILL).expect("our own service");
+    let began = Instant::now();
+    while service.process("clawjail-record") == before {
+        assert!(began.elapsed() < PATIENCE, "no other recorder: {}", service.log());
+    }
+}
+
+#[test]
+fn a_run_that_is_cut_short_with_the_recorder_is_recorded_by_the_next_one_and_only_once() {
+    let service = Service::start(LEDGER);
+    let mut client = service.client();
+    client.run(params(&service, &["true", "whole"]));
+    client.call("run", params(&service, &["sleep", "1000"]));
+    // What the recorder is told comes in order, so it knows of the run when it has answered this.
+    client.run(params(&service, &["true", "after"]));
+    kill_recorder(&service);
+    let found = await_records(&ledger(&service), 3);
+    assert_eq!((&found[2]["argv"], &found[2]["reason"]["code"]), (&json!(["sleep", "1000"]), &json!("failed.service")));
+    client_again(&service).run(params(&service, &["true", "again"]));
+    kill_recorder(&service);
+    client_again(&service).run(params(&service, &["true", "at last"]));
+    assert!(verified(&ledger(&service)).contains("5 verdicts"));
+}
+
 #[test]
 fn a_recorder_that_is_killed_comes_back_and_nothing_runs_unrecorded_meanwhile() {
     let mut service = Service::start(LEDGER);
     let mut client = service.client();
     client.run(params(&service, &["true"]));
     for _ in 0..3 {
-        let before = service.process("clawjail-record");
-        kill(before, Signal::SIGKILL).expect("our own service");
-        let began = Instant::now();
-        while service.process("clawjail-record") == before {
-            assert!(began.elapsed() < PATIENCE, "no other recorder: {}", service.log());
-        }
+        kill_recorder(&service);
         let (_, verdict) = client_again(&service).run(params(&service, &["true"]));
         assert_eq!(verdict["outcome"], "exited");
         assert!(verdict["seq"].is_u64(), "{verdict}");
