@@ -65,7 +65,13 @@ fn step(failed: &Failed) -> String {
 /// Says why a service gave no answer.
 pub fn problem(problem: &Problem) -> ExitCode {
     match problem {
-        Problem::Gone(path, error) => fail(&format!("cannot use the service at `{}`: {error}", path.display())),
+        Problem::Gone(path, error) => {
+            let code = fail(&format!("cannot use the service at `{}`: {error}", path.display()));
+            if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) {
+                say("hint: no service runs there: `clawjail setup` sets one up, `clawjail serve` starts one by hand");
+            }
+            code
+        }
         Problem::Fault(fault) if fault.data.code.starts_with("failed.") => fail(&fault.message),
         Problem::Fault(fault) => refuse(&fault.message, fault.data.remedy.as_deref()),
     }
