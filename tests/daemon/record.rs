@@ -133,7 +133,8 @@ fn many_callers_at_once_make_one_sound_chain() {
 #[test]
 fn the_recorder_has_no_privilege_but_its_files() {
     let service = Service::start(LEDGER);
-    service.client().call("ping", json!({}));
+    // It has answered for this, and it answers nothing before it has given everything up.
+    service.client().run(params(&service, &["true"]));
     let recorder = service.process("clawjail-record");
     let status = fs::read_to_string(format!("/proc/{recorder}/status")).expect("it runs");
     for wanted in ["NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t0000000000000000", "CapPrm:\t0000000000000000"] {
