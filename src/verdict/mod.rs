@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use crate::plan::Keeping;
 use crate::profile::promise::Promise;
 
+pub mod activity;
 pub mod redact;
 pub mod run;
 
-use run::{Attempt, Cause, Contact, Decision, End, Ended, Finding, NameDenial, Reached, Started};
+use activity::Activity;
+use run::{Cause, Decision, End, Ended, Finding, NameDenial, Started};
 
 /// Version of this record's shape. Keys are added under the same number; a changed meaning gets a new one.
 pub const VERSION: u32 = 1;
@@ -208,46 +210,6 @@ pub struct Denial {
     pub remedy: String,
 }
 
-/// What a run did, as far as it is seen.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Activity {
-    /// Connections of the jail, in the order in which they began. Of a jail with several runs at once, those of all of them.
-    pub connections: Vec<Connection>,
-    /// How many more there were, which are not listed.
-    pub unlisted: u64,
-    /// Whether the gate ended before the run did: what it did is not known then, and nothing could be reached after.
-    pub lost: bool,
-}
-
-/// One connection, or what would have been one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Connection {
-    /// The host by name; null when it was asked for by its address.
-    pub name: Option<String>,
-    /// The address that was connected to, or judged; null when it did not come to that.
-    pub address: Option<String>,
-    /// The port.
-    pub port: u16,
-    /// `tcp`.
-    pub protocol: String,
-    /// What was spoken, where it was recognised: `tls`, `http`, `ssh`.
-    pub spoken: Option<String>,
-    /// `allowed`, `denied`, or `failed` when it was allowed and the host could not be reached.
-    pub decision: String,
-    /// The rule that decided, or why it failed.
-    pub rule: String,
-    /// Bytes that the command sent.
-    pub sent: u64,
-    /// Bytes that it received.
-    pub received: u64,
-    /// Microseconds from the start of the jail's gate to that of the connection.
-    pub after_us: u64,
-    /// Microseconds that it lasted, so far when the run ended before it.
-    pub lasted_us: u64,
-    /// How often the same was denied.
-    pub count: u64,
-}
-
 /// What a run used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Resources {
@@ -339,7 +301,7 @@ impl Verdict {
             reason,
             enforcement: started.map(|started| enforcement(&started.enforcement)).unwrap_or_default(),
             denials: ended.map(|ended| denials(ended)).unwrap_or_default(),
-            activity: ended.map(|ended| activity(&ended.reached)).unwrap_or_default(),
+            activity: ended.map(|ended| Activity::of(&ended.reached)).unwrap_or_default(),
             resources: ended.map(|ended| resources(ended)).unwrap_or_default(),
             output,
             shortened: false,
@@ -398,52 +360,7 @@ fn errno_name(errno: i32) -> String {
 /// Of the broker, then of the gate.
 fn denials(ended: &Ended) -> Vec<Denial> {
     let at_the_gate = ended.reached.contacts.iter().filter(|contact| contact.decision == Decision::Denied);
-    ended.denials.iter().map(denial).chain(at_the_gate.map(contact_denial)).collect()
-}
-
-fn contact_denial(contact: &Contact) -> Denial {
-    let host = contact.name.as_ref().or(contact.address.as_ref()).map_or("", String::as_str);
-    // What a name came to matters where that is what was denied.
-    let behind = contact.name.as_ref().and(contact.address.as_ref()).map(|address| format!(" ({address})"));
-    let (kind, what) = match contact.what {
-        Attempt::Connect => ("connect", format!("{host}:{}{}", contact.port, behind.unwrap_or_default())),
-        Attempt::LookUp => ("look_up", host.to_owned()),
-    };
-    Denial {
-        kind: kind.to_owned(),
-        what,
-        mechanism: "gate".to_owned(),
-        rule: contact.rule.clone(),
-        count: contact.count,
-        remedy: contact.remedy.clone().unwrap_or_default(),
-    }
-}
-
-fn activity(reached: &Reached) -> Activity {
-    let connections = reached.contacts.iter().filter(|contact| contact.what == Attempt::Connect).map(connection);
-    Activity { connections: connections.collect(), unlisted: reached.omitted, lost: reached.lost }
-}
-
-fn connection(contact: &Contact) -> Connection {
-    let decision = match contact.decision {
-        Decision::Allowed => "allowed",
-        Decision::Denied => "denied",
-        Decision::Failed => "failed",
-    };
-    Connection {
-        name: contact.name.clone(),
-        address: contact.address.clone(),
-        port: contact.port,
-        protocol: "tcp".to_owned(),
-        spoken: contact.spoken.clone(),
-        decision: decision.to_owned(),
-        rule: contact.rule.clone(),
-        sent: contact.sent,
-        received: contact.received,
-        after_us: contact.after_us,
-        lasted_us: contact.lasted_us,
-        count: contact.count,
-    }
+    ended.denials.iter().map(denial).chain(at_the_gate.map(activity::denial)).collect()
 }
 
 fn denial(denied: &NameDenial) -> Denial {
