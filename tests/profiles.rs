@@ -223,6 +223,7 @@ fn an_unknown_word_is_refused_with_what_may_be_meant() {
             "3:10: cannot use host `127.1`: it ends in a number, but is no address as addresses are written",
         ),
         ("[egress]\ndeny = [\"@no-such\"]", "3:9: unknown set `@no-such`"),
+        ("[egress]\nhosts = { \"a.example\" = \"127.1\" }", "3:25: the addresses of `a.example` are none"),
         ("[egress]\nallowed = []", "3:1: unknown key `allowed` in [egress], did you mean `allow`?"),
         ("[workspace]\naccess = \"rx\"", "3:10: unknown value `rx` for `access` in [workspace], did you mean `ro`?"),
         ("[workspace]\naccess = \"cow\"", "3:10: workspace access `cow` is not supported yet"),

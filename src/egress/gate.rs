@@ -74,7 +74,7 @@ fn confine(assignment: &Assignment) -> Result<Resolver, Failed> {
     process::set_name(c"clawjail-gate").map_err(&failed)?;
     // As the host has them now. Afterwards no file can be opened any more.
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    let resolver = Resolver::new(&read("/etc/resolv.conf"), &read("/etc/hosts"));
+    let resolver = Resolver::new(&read("/etc/resolv.conf"), &read("/etc/hosts")).knowing(&assignment.rules.hosts);
     let unusable = |what: String| Failed { step: "gate_filter", errno: Errno::EINVAL, what: Some(what) };
     // Built in: what a directory of the host says about jails is not about us.
     let policy = own_set("gate", &Sources::default().library()).map_err(|refused| unusable(refused.message))?;

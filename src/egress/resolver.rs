@@ -4,7 +4,7 @@
 //! memory. Asks for addresses and nothing else, and never for a name that no rule allows.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -50,6 +50,12 @@ impl Resolver {
     /// With these settings, as the two files have them.
     pub fn new(resolv_conf: &str, hosts: &str) -> Resolver {
         Resolver { servers: servers(resolv_conf), hosts: read_hosts(hosts), kept: RefCell::default() }
+    }
+
+    /// With these names known besides, and before all others.
+    pub fn knowing(mut self, known: &BTreeMap<Name, Vec<IpAddr>>) -> Resolver {
+        self.hosts.extend(known.iter().map(|(name, addresses)| (name.clone(), addresses.clone())));
+        self
     }
 
     /// The addresses of `name`.

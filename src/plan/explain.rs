@@ -214,6 +214,11 @@ fn egress(plan: &Plan) -> Vec<Vec<String>> {
     };
     let mut all = rows("allow", &plan.egress.allow);
     all.extend(rows("deny", &plan.egress.deny));
+    let known = plan.egress.hosts.iter().map(|(name, addresses)| {
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        row(["known", name.as_str(), &addresses.join(" ")])
+    });
+    all.extend(known);
     if plan.has_gate() {
         all.push(row([
             "loopback of the host, private networks, cloud metadata and the like are denied unless named exactly",

@@ -3,15 +3,16 @@
 //! Owns the check of every value of a layer and the replacement of path sets by their members. All errors of a layer are
 //! collected, so that `check` can show them together; a layer with any error is never used. Must not combine layers.
 
+use core::net::IpAddr;
 use std::collections::BTreeMap;
 
 use super::error::ProfileError;
 use super::lineage::Layer;
 use super::promise::{Demand, Promise};
-use super::schema::Access;
+use super::schema::{Access, Addresses};
 use super::{Grant, WorkspaceAccess, WorkspaceAt};
 use crate::policy::document::{Authority, Spot};
-use crate::policy::egress::{self, rule::Rule};
+use crate::policy::egress::{self, name::Name, rule::Rule};
 use crate::policy::environment::{Hook, Secrecy, is_hook, secrecy};
 use crate::policy::library::{Library, LibraryError};
 use crate::policy::names::{did_you_mean, nearest, shown};
@@ -30,6 +31,7 @@ pub struct Words {
     pub egress_allow: Option<Vec<Rule>>,
     pub egress_deny: Vec<Rule>,
     pub egress_http: Option<Vec<String>>,
+    pub egress_hosts: BTreeMap<Name, Vec<IpAddr>>,
     pub pass: Option<Vec<String>>,
     pub set: BTreeMap<String, String>,
     pub require: BTreeMap<Promise, Demand>,
@@ -101,6 +103,7 @@ impl Expansion<'_> {
                 .map(|list| self.hosts(egress::rule::List::Deny, list))
                 .unwrap_or_default(),
             egress_http: self.http_hosts(),
+            egress_hosts: self.addresses(&file.egress.hosts),
             pass: file.environment.pass.as_ref().map(|names| self.pass(names)),
             set: self.set(&file.environment.set),
             require: self.require(&file.require),
@@ -227,6 +230,34 @@ impl Expansion<'_> {
             }
         }
         rules
+    }
+
+    /// The names whose addresses the profile itself knows.
+    fn addresses(&mut self, hosts: &BTreeMap<String, Addresses>) -> BTreeMap<Name, Vec<IpAddr>> {
+        let mut known = BTreeMap::new();
+        for (host, addresses) in hosts {
+            let texts = match addresses {
+                Addresses::One(one) => std::slice::from_ref(one),
+                Addresses::Several(several) => several.as_slice(),
+            };
+            let read: Result<Vec<IpAddr>, _> = texts.iter().map(|text| text.parse()).collect();
+            match (Name::parse(host), read) {
+                (Ok(name), Ok(read)) if !read.is_empty() => drop(known.insert(name, read)),
+                (Err(flaw), _) => {
+                    let what = format!("cannot use host `{}`: {flaw}", shown(host));
+                    self.wrong(Spot::Key(&["egress", "hosts", host]), what);
+                }
+                (Ok(_), _) => {
+                    let what = format!("the addresses of `{}` are none", shown(host));
+                    self.wrong_with_hint(
+                        Spot::Value(&["egress", "hosts", host]),
+                        what,
+                        "such as `10.1.2.3`, or a list of them",
+                    );
+                }
+            }
+        }
+        known
     }
 
     /// The hosts that there are rules for requests to.

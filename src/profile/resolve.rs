@@ -51,6 +51,7 @@ fn combine(parent: Words, child: Words) -> Words {
         egress_allow: child.egress_allow.or(parent.egress_allow),
         egress_deny: joined(parent.egress_deny, child.egress_deny),
         egress_http: child.egress_http.or(parent.egress_http),
+        egress_hosts: parent.egress_hosts.into_iter().chain(child.egress_hosts).collect(),
         pass: child.pass.or(parent.pass),
         set: parent.set.into_iter().chain(child.set).collect(),
         require: parent.require.into_iter().chain(child.require).collect(),
@@ -113,7 +114,11 @@ fn complete(name: &str, layers: &[Layer], words: Words, syscalls: SyscallPolicy)
             tmp: tmp(layers),
         },
         egress: Egress {
-            rules: Rules { allow: distinct(words.egress_allow.unwrap_or_default()), deny: distinct(words.egress_deny) },
+            rules: Rules {
+                allow: distinct(words.egress_allow.unwrap_or_default()),
+                deny: distinct(words.egress_deny),
+                hosts: words.egress_hosts,
+            },
             http: words.egress_http.unwrap_or_default(),
         },
         environment: Environment { pass: sorted(words.pass.unwrap_or_default()), set: words.set },

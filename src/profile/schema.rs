@@ -106,8 +106,22 @@ pub struct EgressTable {
     pub allow: Option<Vec<String>>,
     /// Hosts that may not, whatever is allowed, on every port where none is written. Adds to the list of the parent.
     pub deny: Option<Vec<String>>,
+    /// Names and their addresses, instead of what the host's name servers say: `{ "registry.example" = "10.1.2.3" }`. An address is
+    /// judged like any other. Adds to the table of the parent.
+    #[serde(default)]
+    pub hosts: BTreeMap<String, Addresses>,
     /// Rules for requests to one host. Replaces the list of the parent.
     pub http: Option<Vec<BTreeMap<String, serde_json::Value>>>,
+}
+
+/// One address, or several.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Addresses {
+    /// One.
+    One(String),
+    /// Several, of which any will do.
+    Several(Vec<String>),
 }
 
 /// `[environment]`.

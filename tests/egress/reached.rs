@@ -37,6 +37,17 @@ fn curl_reaches_what_is_allowed_over_both_families_with_its_certificate_checked(
 }
 
 #[test]
+fn a_name_that_the_profile_knows_is_asked_of_nobody_and_its_addresses_are_judged_like_any_other() {
+    in_each_tier(|world, place| {
+        let script = "curl -sS http://known.wild.example/known; curl -sS -o /dev/null -w '%{http_code}' http://turned.wild.example/";
+        let ran = world.bash(place, "web", script);
+        assert_eq!(ran.text(), "http known.wild.example GET /known 0\n403", "{}", ran.whole());
+        assert!(world.saw("http ::ffff:93.184.216.35 80 known.wild.example"));
+        assert!(!world.log().contains("dns known.wild.example") && !world.log().contains("dns turned.wild.example"));
+    });
+}
+
+#[test]
 fn python_and_node_reach_what_is_allowed_without_a_proxy_variable() {
     in_each_tier(|world, place| {
         place.write("ca.pem", world.certificate());

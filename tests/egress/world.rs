@@ -36,6 +36,7 @@ allow = [
   "alias.example:*", "rebind.example:*", "45.90.0.2:7000", "10.1.2.3:9000", "gone.example",
 ]
 deny = ["bad.wild.example", "evil.example"]
+hosts = { "known.wild.example" = "93.184.216.35", "turned.wild.example" = ["127.0.0.1", "10.1.2.3"] }
 [limits]
 open_files = 4096
 "#;

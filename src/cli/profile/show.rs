@@ -105,12 +105,18 @@ fn list(key: &str, grants: &[Grant]) -> String {
 
 fn egress(profile: &Profile) -> String {
     let rules = &profile.egress.rules;
-    if rules.allow.is_empty() && rules.deny.is_empty() && profile.egress.http.is_empty() {
+    if rules.allow.is_empty() && rules.deny.is_empty() && profile.egress.http.is_empty() && rules.hosts.is_empty() {
         return "\n[egress]   # none: no network at all\n".to_owned();
     }
     let http = profile.egress.http.iter().map(|host| format!("[[egress.http]]\nhost = {}\n", quoted(host)));
     let http: String = http.collect();
-    format!("\n[egress]\n{}{}{http}", hosts("allow", &rules.allow), hosts("deny", &rules.deny))
+    let known = rules.hosts.iter().map(|(name, addresses)| {
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        format!("{} = {}\n", quoted(name.as_str()), strings(&addresses))
+    });
+    let known: String = known.collect();
+    let known = if known.is_empty() { known } else { format!("\n[egress.hosts]\n{known}") };
+    format!("\n[egress]\n{}{}{known}{http}", hosts("allow", &rules.allow), hosts("deny", &rules.deny))
 }
 
 fn hosts(key: &str, rules: &[Rule]) -> String {

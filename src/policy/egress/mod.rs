@@ -5,6 +5,7 @@
 //! network is denied unless it is named exactly. Pure: resolves no name.
 
 use core::net::IpAddr;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,8 @@ pub struct Rules {
     pub allow: Vec<Rule>,
     /// What may not, whatever is allowed.
     pub deny: Vec<Rule>,
+    /// Addresses of names that nobody is asked about. They are judged like any others.
+    pub hosts: BTreeMap<Name, Vec<IpAddr>>,
 }
 
 /// Yes or no, and why.

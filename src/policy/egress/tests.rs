@@ -16,7 +16,7 @@ fn allow(text: &str) -> Rule {
 fn rules(allow: &[&str], deny: &[&str]) -> Rules {
     let all =
         |texts: &[&str], list| texts.iter().map(|text| Rule::parse(text, list, "", "test").expect("a rule")).collect();
-    Rules { allow: all(allow, List::Allow), deny: all(deny, List::Deny) }
+    Rules { allow: all(allow, List::Allow), deny: all(deny, List::Deny), ..Rules::default() }
 }
 
 fn name(text: &str) -> Name {
