@@ -79,17 +79,12 @@ impl Channel {
 
     /// Waits for a message.
     pub fn receive<T: DeserializeOwned>(&self) -> Result<Arrived<T>, Errno> {
-        let length = match socket::next_length(self.socket.as_fd()) {
-            // The other end closed without reading all of ours. The kernel says that first and once, before what the
-            // other end had sent, which may be the reason.
-            Err(Errno::ECONNRESET) => socket::next_length(self.socket.as_fd())?,
-            length => length?,
-        };
+        let length = again_after_reset(|| socket::next_length(self.socket.as_fd()))?;
         if length > INLINE_BYTES + 1 {
             return Err(Errno::EMSGSIZE);
         }
         let mut buffer = vec![0; length.max(1)];
-        let received = socket::receive(self.socket.as_fd(), &mut buffer)?;
+        let received = again_after_reset(|| socket::receive(self.socket.as_fd(), &mut buffer))?;
         let mut descriptors = received.descriptors;
         let body = match buffer.get(..received.length).and_then(<[u8]>::split_first) {
             None => return Ok(Arrived::Gone),
@@ -111,6 +106,15 @@ impl AsRawFd for Channel {
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+/// The other end closed without reading all of ours. The kernel says that first and once, before what the other end had
+/// sent, which may be the reason.
+fn again_after_reset<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    match call() {
+        Err(Errno::ECONNRESET) => call(),
+        answer => answer,
     }
 }
 
