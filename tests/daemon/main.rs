@@ -28,6 +28,7 @@ mod kills;
 mod malice;
 mod narrow;
 mod protocol;
+mod races;
 mod ready;
 mod record;
 mod runs;
