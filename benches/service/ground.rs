@@ -46,6 +46,20 @@ impl Ground {
     }
 }
 
+impl Ground {
+    /// The guard and all below it.
+    pub fn processes(&self) -> Vec<i32> {
+        let mut all = vec![i32::try_from(self.guard.id()).expect("the kernel's pids are no larger")];
+        let mut next = 0;
+        while let Some(pid) = all.get(next).copied() {
+            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+            all.extend(children.split_ascii_whitespace().filter_map(|word| word.parse::<i32>().ok()));
+            next += 1;
+        }
+        all
+    }
+}
+
 impl Drop for Ground {
     fn drop(&mut self) {
         let pid = i32::try_from(self.guard.id()).expect("the kernel's pids are no larger");

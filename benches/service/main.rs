@@ -2,13 +2,15 @@
 //!
 //! Bare is `posix_spawn` and `waitpid` of `/bin/true` by this small process. Everything is interleaved, so that what else the
 //! machine does hits both alike. Nothing here passes or fails: the last column says whether a ratio is what docs/service.md
-//! wants, and a person judges. `cargo bench --bench service -- warm` prints some rows only: warm.
+//! wants, and a person judges. `cargo bench --bench service -- warm` prints some rows only: warm, sustained, asleep.
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a bench that cannot measure must say so and stop")]
 
+mod asleep;
 mod bare;
 mod client;
 mod ground;
+mod sustained;
 mod table;
 mod warm;
 
@@ -18,5 +20,11 @@ fn main() {
     println!("{}", ground::describe());
     if wanted("warm") {
         warm::print();
+    }
+    if wanted("sustained") {
+        sustained::print();
+    }
+    if wanted("asleep") {
+        asleep::print();
     }
 }
