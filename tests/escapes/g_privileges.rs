@@ -2,6 +2,7 @@
 //! others read, and read-only that is only said.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::{chown, symlink};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -179,7 +180,14 @@ fn odd_messages(trial: &mut Trial) {
         command.arg(kind).arg(&trial.place.workspace).arg(trial.tier.word()).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let jail = trial.jail();
-        let ran = jail.finish(command.spawn().expect("the binary can be executed"));
+        let child = loop {
+            match command.spawn() {
+                // A process that another case starts holds the copy open for writing until it executes.
+                Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+                child => break child.expect("the binary can be executed"),
+            }
+        };
+        let ran = jail.finish(child);
         let held = ran.text().starts_with(&format!("{kind}\t{wanted}")) && !ran.hung;
         trial.deny(kind, held, format!("must be {wanted}: {}", ran.whole()));
         if wanted.starts_with("ended Exited(0)") {
