@@ -259,9 +259,7 @@ fn tell(seen: &Seen, answer: Vec<u8>) -> Result<Value, Fault> {
 
 /// The kernel's or the broker's no, by its errno; a name that every system has is a word that stays.
 fn not_done(errno: Errno, what: &str) -> Fault {
-    // One line, whatever a name in it holds.
-    let plain = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    let what: String = what.chars().take(2048).map(plain).collect();
+    let what: String = what.chars().take(2048).collect();
     let denied = Fault::denied(&format!("{errno:?}").to_lowercase(), format!("{what}: {}", errno.desc()));
     match errno {
         Errno::EACCES | Errno::EPERM | Errno::EROFS => {

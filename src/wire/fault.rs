@@ -55,7 +55,7 @@ pub mod number {
 impl Fault {
     fn new(code: i64, word: String, message: impl Into<String>) -> Fault {
         let data = Detail { code: word, remedy: None, retry_after_ms: None, verdict: None };
-        Fault { code, message: message.into(), data }
+        Fault { code, message: one_line(message.into()), data }
     }
 
     /// The line is no request of ours.
@@ -82,9 +82,9 @@ impl Fault {
     pub fn of_reason(reason: &Reason) -> Fault {
         let code = if reason.code.starts_with("refused.") { number::REFUSED } else { number::FAILED };
         Fault {
-            data: Detail { remedy: reason.remedy.clone(), ..Fault::detail(&reason.code) },
+            data: Detail { remedy: reason.remedy.clone().map(one_line), ..Fault::detail(&reason.code) },
             code,
-            message: reason.message.clone(),
+            message: one_line(reason.message.clone()),
         }
     }
 
@@ -94,7 +94,7 @@ impl Fault {
 
     /// With what to do about it.
     pub fn with_remedy(mut self, remedy: impl Into<String>) -> Fault {
-        self.data.remedy = Some(remedy.into());
+        self.data.remedy = Some(one_line(remedy.into()));
         self
     }
 
@@ -102,5 +102,33 @@ impl Fault {
     pub fn with_retry_after(mut self, milliseconds: u64) -> Fault {
         self.data.retry_after_ms = Some(milliseconds);
         self
+    }
+}
+
+/// What somebody outside typed can be part of a message, and goes to terminals and logs with it: no line of its own, no
+/// control over either.
+fn one_line(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let escaped = |letter: char| match letter {
+        letter if letter.is_control() => letter.escape_default().to_string(),
+        letter => letter.to_string(),
+    };
+    text.chars().map(escaped).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_message_has_a_line_or_a_control_character_that_somebody_typed() {
+        let fault = Fault::refused("x", "no \u{1b}[2J`a\nb`").with_remedy("a\r\nb");
+        assert_eq!(fault.message, "no \\u{1b}[2J`a\\nb`");
+        assert_eq!(fault.data.remedy.as_deref(), Some("a\\r\\nb"));
+        let reason = Reason { code: "failed.x".into(), message: "a\u{85}b é".into(), remedy: Some("\0".into()) };
+        let fault = Fault::of_reason(&reason);
+        assert_eq!((fault.message.as_str(), fault.data.remedy.as_deref()), ("a\\u{85}b é", Some("\\u{0}")));
     }
 }
