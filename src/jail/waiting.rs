@@ -1,7 +1,8 @@
 //! A whole jail made ahead of the run that it is for, by a client's last request.
 //!
 //! It serves a request for the same profile, workspace and tier, as long as what it was made by holds: the workspace is
-//! still that directory, and nothing has appeared there that a shield names. It is used once, as any jail of one run.
+//! still that directory, of that owner and with its hooks in that place, and nothing has appeared there that a shield
+//! names. It is used once, as any jail of one run.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -79,7 +80,8 @@ impl Waiting {
         let Setting { caller, own, .. } = &self.setting;
         let (plan, workspace) = (&self.raised.prepared.plan, &self.raised.prepared.workspace);
         let path = workspace::path_of(&self.request.workspace);
-        let same = workspace::open(&path, None, caller, *own).is_ok_and(|now| now.identity == workspace.identity);
+        let as_it_was = |now: Workspace| now.identity == workspace.identity && now.directory == workspace.directory;
+        let same = workspace::open(&path, None, caller, *own).is_ok_and(as_it_was);
         same && find(plan, workspace, &self.setting).is_ok_and(|found| found.is_subset(&self.found))
     }
 

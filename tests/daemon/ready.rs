@@ -95,6 +95,28 @@ fn what_appears_in_the_workspace_while_a_jail_waits_is_hidden_from_it() {
 }
 
 #[test]
+fn hooks_that_the_workspace_s_settings_name_while_a_jail_waits_are_protected_from_it() {
+    if !crate::installed("git") {
+        return;
+    }
+    let service = Service::start("");
+    let mut client = service.client();
+    let git = |arguments: &[&str]| {
+        let output = service.place.command("git").args(arguments).output().expect("git is installed");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    git(&["init", "-q", "."]);
+    let leave = "mkdir -p tools && echo x >tools/pre-commit && echo left";
+    // Control: nothing names the directory yet.
+    assert_eq!(run(&service, &mut client, leave, json!({})).1, "left\n");
+    fs::remove_dir_all(service.place.workspace.join("tools")).expect("own workspace");
+    std::thread::sleep(A_WHILE);
+    git(&["config", "core.hooksPath", "tools"]);
+    assert_eq!(run(&service, &mut client, leave, json!({})).1, "");
+    assert!(!service.place.workspace.join("tools/pre-commit").exists());
+}
+
+#[test]
 fn a_workspace_that_was_replaced_while_a_jail_waits_is_the_new_one() {
     let service = Service::start("");
     let mut client = service.client();
