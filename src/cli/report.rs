@@ -8,6 +8,7 @@ use crate::supervise::watch;
 use crate::sys::process;
 use crate::verdict::{Outcome, Verdict};
 use crate::wire::privsep::Failure;
+use crate::wire::text::printable;
 
 /// Exit codes that are ours; a command can exit with the same, which the verdict tells apart.
 pub mod code {
@@ -211,13 +212,6 @@ fn lines(verdict: &Verdict) -> Vec<String> {
         lines.push(format!("denied: {kind} `{}` (shielded by `{}`{times})", printable(&denial.what), verdict.profile));
     }
     lines
-}
-
-/// What a terminal would act on is shown, not sent.
-fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|letter| if letter.is_control() { letter.escape_default().collect::<Vec<_>>() } else { vec![letter] })
-        .collect()
 }
 
 fn exit_code(verdict: &Verdict) -> u8 {

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::text::printable;
 use crate::verdict::{Reason, Verdict};
 
 /// An error of JSON-RPC 2.0.
@@ -55,7 +56,7 @@ pub mod number {
 impl Fault {
     fn new(code: i64, word: String, message: impl Into<String>) -> Fault {
         let data = Detail { code: word, remedy: None, retry_after_ms: None, verdict: None };
-        Fault { code, message: one_line(message.into()), data }
+        Fault { code, message: printable(&message.into()), data }
     }
 
     /// The line is no request of ours.
@@ -82,9 +83,9 @@ impl Fault {
     pub fn of_reason(reason: &Reason) -> Fault {
         let code = if reason.code.starts_with("refused.") { number::REFUSED } else { number::FAILED };
         Fault {
-            data: Detail { remedy: reason.remedy.clone().map(one_line), ..Fault::detail(&reason.code) },
+            data: Detail { remedy: reason.remedy.as_deref().map(printable), ..Fault::detail(&reason.code) },
             code,
-            message: one_line(reason.message.clone()),
+            message: printable(&reason.message),
         }
     }
 
@@ -94,7 +95,7 @@ impl Fault {
 
     /// With what to do about it.
     pub fn with_remedy(mut self, remedy: impl Into<String>) -> Fault {
-        self.data.remedy = Some(one_line(remedy.into()));
+        self.data.remedy = Some(printable(&remedy.into()));
         self
     }
 
@@ -103,19 +104,6 @@ impl Fault {
         self.data.retry_after_ms = Some(milliseconds);
         self
     }
-}
-
-/// What somebody outside typed can be part of a message, and goes to terminals and logs with it: no line of its own, no
-/// control over either.
-fn one_line(text: String) -> String {
-    if !text.contains(char::is_control) {
-        return text;
-    }
-    let escaped = |letter: char| match letter {
-        letter if letter.is_control() => letter.escape_default().to_string(),
-        letter => letter.to_string(),
-    };
-    text.chars().map(escaped).collect()
 }
 
 #[cfg(test)]

@@ -121,6 +121,14 @@ impl JsonSchema for Text {
     }
 }
 
+/// What somebody outside typed can be part of what we say, which is one line: what a terminal would act on is shown, not
+/// sent.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|letter| if letter.is_control() { letter.escape_default().collect::<Vec<_>>() } else { vec![letter] })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
