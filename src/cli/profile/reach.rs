@@ -76,5 +76,5 @@ fn text(answer: &Answer<'_>) -> String {
     let remedy = answer.remedy.iter().map(|remedy| format!("hint: {remedy}\n")).collect::<String>();
     let by_name = answer.allowed && host.parse::<IpAddr>().is_err();
     let addresses = if by_name { "the addresses behind the name are judged when they are known\n" } else { "" };
-    format!("{word}: {host} port {port} over {protocol}, by {rule}\n{remedy}{addresses}")
+    format!("{word}: {host} port {port} over {protocol}: {rule}\n{remedy}{addresses}")
 }
