@@ -91,7 +91,11 @@ pub fn locate(shields: &[Shield], workspace: Option<&Path>) -> Result<Vec<Shield
     let mut located = BTreeSet::new();
     let mut linked = BTreeSet::new();
     let mut vetted = BTreeSet::new();
+    let names = workspace.map(|workspace| Names::of(top.as_fd(), workspace));
     for shield in shields {
+        if names.as_ref().is_some_and(|names| names.certainly_lack(Path::new(&shield.pattern))) {
+            continue;
+        }
         let failed = Failed::on("locate", &shield.pattern);
         for path in find_shielded(top.as_fd(), shield).map_err(&failed)? {
             if shield.effect == Effect::Vet {
