@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use tokio::io::unix::AsyncFd;
@@ -13,15 +12,13 @@ use super::connection::Client;
 use super::gauge::Gauge;
 use super::link;
 use super::order::{self, Named};
-use super::privsep::Ask;
 use super::running;
 use super::service::Service;
 use crate::jail::channel::Channel;
 use crate::supervise::watch;
-use crate::sys::readiness;
 use crate::verdict::{Asked, Caller, Reason, Seen, Verdict};
 use crate::wire::fault::Fault;
-use crate::wire::privsep::{FromLauncher, Lifetime, Opened, RunRequest, Terminal, ToLauncher};
+use crate::wire::privsep::{FromLauncher, Lifetime, Opened, RunRequest, ToLauncher};
 use crate::wire::reply;
 use crate::wire::request::JailOpen;
 use crate::wire::rpc::Id;
@@ -90,7 +87,7 @@ impl Jails {
     /// The jail `id`, if `may_see` its owner. One that is somebody else's is answered as one that never was.
     pub fn find(&self, id: &str, may_see: impl Fn(u32) -> bool) -> Result<Rc<Open>, Fault> {
         let found = self.open.borrow().get(id).filter(|jail| may_see(jail.shown.uid)).cloned();
-        found.ok_or_else(|| Fault::refused("unknown_jail", "there is no such jail of yours, or it was closed"))
+        found.ok_or_else(unknown)
     }
 
     /// The jail `id` for a run of its owner. Nobody else may run in it: it acts for its owner.
@@ -121,6 +118,11 @@ impl Jails {
             }
         }
     }
+}
+
+/// What is said of a jail that is not there.
+pub fn unknown() -> Fault {
+    Fault::refused("unknown_jail", "there is no such jail of yours, or it was closed")
 }
 
 /// Opens a jail and answers.
@@ -156,8 +158,8 @@ async fn raise(client: &Client, asked: JailOpen) -> Result<Rc<Open>, Fault> {
     let standing = standing.ok_or_else(|| order::not_granted(&client.peer.name))?;
     let named = Named { profile: &asked.profile, agent: &asked.agent, workspace: &asked.workspace };
     let (profile, workspace) = named.choose(&config, &standing)?;
-    let narrow = asked.narrow.unwrap_or_default();
-    let request = RunRequest { narrow, ..request(profile, workspace.clone(), asked.tier.as_deref())? };
+    let tier = asked.tier.as_deref().map(order::tier).transpose()?;
+    let request = RunRequest::for_jail(profile, tier, workspace.clone(), asked.narrow.unwrap_or_default());
     let lifetime = Lifetime {
         idle_ms: asked.idle_ms.map_or(config.limits.idle_ms, |asked| asked.min(config.limits.idle_ms)),
         age_ms: asked.age_ms.map_or(config.limits.age_ms, |asked| asked.min(config.limits.age_ms)),
@@ -165,7 +167,8 @@ async fn raise(client: &Client, asked: JailOpen) -> Result<Rc<Open>, Fault> {
     // Making one costs what a run costs; it counts as one while it is made.
     let _turn = client.service.admission.admit(client.peer.uid, &config.limits).await?;
     let failed = |error: std::io::Error| Fault::failed("supervise", format!("cannot open a jail: {error}"));
-    let keeper = ask(client, request, lifetime).await.map_err(failed)?;
+    let open = ToLauncher::Open(Box::new(request), lifetime);
+    let keeper = client.service.link.keeper(client.number, &open, &[]).await.map_err(failed)?;
     let opened = match watch::hear(&keeper).await {
         Ok(Some((FromLauncher::Opened(opened), _))) => *opened,
         Ok(Some((other, _))) => return Err(not_opened(&watch::not_started(other))),
@@ -181,31 +184,6 @@ async fn raise(client: &Client, asked: JailOpen) -> Result<Rc<Open>, Fault> {
         gone: Cell::new(false),
         going: Notify::new(),
     }))
-}
-
-fn request(profile: String, workspace: Vec<u8>, tier: Option<&str>) -> Result<RunRequest, Fault> {
-    Ok(RunRequest {
-        profile,
-        tier: tier.map(order::tier).transpose()?,
-        argv: Vec::new(),
-        set: Vec::new(),
-        pass: Vec::new(),
-        inherited: Vec::new(),
-        workspace,
-        cwd: None,
-        terminal: Terminal::None,
-        timeout_ms: None,
-        narrow: Default::default(),
-    })
-}
-
-async fn ask(client: &Client, request: RunRequest, lifetime: Lifetime) -> std::io::Result<AsyncFd<Rc<Channel>>> {
-    let (ours, keepers) = Channel::pair()?;
-    client.service.link.ask(&Ask::Keep(client.number), &[keepers.as_fd()]).await?;
-    drop(keepers);
-    link::begin(&ours, &ToLauncher::Open(Box::new(request), lifetime), &[])?;
-    ours.never_wait()?;
-    readiness::watch(Rc::new(ours))
 }
 
 fn not_opened(seen: &Seen) -> Fault {

@@ -1,6 +1,6 @@
 //! The supervisor's end of the channel to the launcher.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use nix::errno::Errno;
@@ -12,6 +12,7 @@ use super::privsep::{Answer, Ask};
 use crate::jail::channel::Channel;
 use crate::supervise::watch;
 use crate::sys::readiness;
+use crate::wire::privsep::ToLauncher;
 
 /// Sends a message, once there is room for it. It is one datagram, so those of two tasks do not mix.
 pub async fn send<T: Serialize>(
@@ -25,15 +26,6 @@ pub async fn send<T: Serialize>(
             Err(Errno::EAGAIN) => ready.clear_ready(),
             sent => return Ok(sent?),
         }
-    }
-}
-
-/// Sends the first message over a channel to a keeper. It is new and empty, so this does not wait. Nobody at the other end
-/// is no failure: whoever refuses a keeper says why and closes, perhaps before we got here, and that is heard next.
-pub fn begin<T: Serialize>(channel: &Channel, message: &T, descriptors: &[BorrowedFd<'_>]) -> std::io::Result<()> {
-    match channel.send(message, descriptors) {
-        Ok(()) | Err(Errno::EPIPE) => Ok(()),
-        Err(errno) => Err(errno.into()),
     }
 }
 
@@ -51,6 +43,26 @@ impl Link {
     /// Asks, once there is room for it.
     pub async fn ask(&self, ask: &Ask, descriptors: &[BorrowedFd<'_>]) -> std::io::Result<()> {
         send(&self.channel, ask, descriptors).await
+    }
+
+    /// Has a keeper made for the caller of connection `number`, and gives it its `first` message.
+    pub async fn keeper(
+        &self,
+        number: u64,
+        first: &ToLauncher,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> std::io::Result<AsyncFd<Rc<Channel>>> {
+        let (ours, keepers) = Channel::pair()?;
+        self.ask(&Ask::Keep(number), &[keepers.as_fd()]).await?;
+        drop(keepers);
+        // The channel is new and empty, so this does not wait. Nobody at the other end is no failure: whoever refuses a
+        // keeper says why and closes, perhaps before we got here, and that is heard next.
+        match ours.send(first, descriptors) {
+            Ok(()) | Err(Errno::EPIPE) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        ours.never_wait()?;
+        readiness::watch(Rc::new(ours))
     }
 
     /// The next answer; none when the launcher is gone.

@@ -3,7 +3,8 @@
 //! They belong to a connection and go with it, so nobody is acted for who is not there. Each is used once. One that is not
 //! used for a while is let go, and so is one that was made before the configuration was read again.
 
-use std::os::fd::AsFd;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,12 +12,10 @@ use tokio::io::unix::AsyncFd;
 
 use super::config::Config;
 use super::connection::Client;
-use super::privsep::Ask;
 use crate::host::Tier;
 use crate::jail::channel::Channel;
 use crate::profile::narrow::Narrow;
-use crate::sys::readiness;
-use crate::wire::privsep::{RunRequest, Terminal, ToLauncher};
+use crate::wire::privsep::{RunRequest, ToLauncher};
 
 /// What a jail is made by. Requests that agree in it can have the same jail.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,19 +38,7 @@ impl Kind {
     }
 
     fn request(self) -> RunRequest {
-        RunRequest {
-            profile: self.profile,
-            tier: self.tier,
-            argv: Vec::new(),
-            set: Vec::new(),
-            pass: Vec::new(),
-            inherited: Vec::new(),
-            workspace: self.workspace,
-            cwd: None,
-            terminal: Terminal::None,
-            timeout_ms: None,
-            narrow: self.narrow,
-        }
+        RunRequest::for_jail(self.profile, self.tier, self.workspace, self.narrow)
     }
 }
 
@@ -61,6 +48,7 @@ pub struct Ready {
     kind: Kind,
     config: Rc<Config>,
     keeper: AsyncFd<Rc<Channel>>,
+    _counted: Counted,
 }
 
 /// Those of one client.
@@ -68,6 +56,36 @@ pub struct Ready {
 pub struct Readies {
     ready: Vec<Ready>,
     made: u64,
+}
+
+/// How many there are by profile, of all clients.
+#[derive(Default)]
+pub struct Pool(Rc<RefCell<BTreeMap<String, u64>>>);
+
+/// One of them, for as long as it is there.
+struct Counted {
+    profile: String,
+    pool: Rc<RefCell<BTreeMap<String, u64>>>,
+}
+
+impl Pool {
+    /// The numbers, as they are now.
+    pub fn now(&self) -> BTreeMap<String, u64> {
+        self.0.borrow().clone()
+    }
+
+    fn count(&self, profile: &str) -> Counted {
+        *self.0.borrow_mut().entry(profile.to_owned()).or_default() += 1;
+        Counted { profile: profile.to_owned(), pool: self.0.clone() }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(count) = self.pool.borrow_mut().get_mut(&self.profile) {
+            *count = count.saturating_sub(1);
+        }
+    }
 }
 
 /// Takes one for `request`, if there is one.
@@ -89,13 +107,15 @@ pub async fn make(client: &Rc<Client>, kind: Kind) {
     if of_kind >= most || client.is_gone() {
         return;
     }
-    let Ok(keeper) = ask(client, &kind).await else { return };
+    let prepare = ToLauncher::Prepare(Box::new(kind.clone().request()));
+    let Ok(keeper) = client.service.link.keeper(client.number, &prepare, &[]).await else { return };
+    let counted = client.service.pool.count(&kind.profile);
     let idle = Duration::from_millis(config.pool.idle_ms);
     let number = {
         let mut readies = client.ready.borrow_mut();
         readies.made += 1;
         let number = readies.made;
-        readies.ready.push(Ready { number, kind, config, keeper });
+        readies.ready.push(Ready { number, kind, config, keeper, _counted: counted });
         // What the client asked for last counts.
         let over = readies.ready.len().saturating_sub(most);
         readies.ready.drain(..over);
@@ -108,14 +128,4 @@ pub async fn make(client: &Rc<Client>, kind: Kind) {
             client.ready.borrow_mut().ready.retain(|ready| ready.number != number);
         }
     });
-}
-
-async fn ask(client: &Client, kind: &Kind) -> std::io::Result<AsyncFd<Rc<Channel>>> {
-    let (ours, keepers) = Channel::pair()?;
-    client.service.link.ask(&Ask::Keep(client.number), &[keepers.as_fd()]).await?;
-    drop(keepers);
-    // The channel is new and empty, so this does not wait.
-    ours.send(&ToLauncher::Prepare(Box::new(kind.clone().request())), &[])?;
-    ours.never_wait()?;
-    readiness::watch(Rc::new(ours))
 }

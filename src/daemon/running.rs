@@ -22,10 +22,9 @@ use tokio::time::timeout;
 use super::admission::Permit;
 use super::config::Limits;
 use super::connection::Client;
-use super::jails::Inside;
+use super::jails::{self, Inside};
 use super::link;
 use super::order::{self, Ends, Order};
-use super::privsep::Ask;
 use super::ready::{self, Kind};
 use super::recording::Claim;
 use super::runs::Entry;
@@ -231,8 +230,13 @@ async fn begin(client: &Client, id: &Id, entry: &Rc<Entry>, order: Order, (asked
         Began::Not(Seen::Failed(Reason { code: "failed.supervise".into(), message, remedy: None }, None))
     };
     let detach = order.detach;
+    let within = order.jail.is_some();
     let (keeper, ends) = match ask(client, order).await {
         Ok(asked) => asked,
+        // Somebody killed the jail's keeper, and with it the jail; nobody has noticed yet.
+        Err(error) if within && error.kind() == std::io::ErrorKind::BrokenPipe => {
+            return Began::Not(refused(jails::unknown()));
+        }
         Err(error) => return failed(&error),
     };
     // While the keeper works: what is cut short with us is recorded by others.
@@ -271,20 +275,17 @@ async fn ask(client: &Client, order: Order) -> std::io::Result<(AsyncFd<Rc<Chann
             return sent.map(|()| (keeper, ends));
         }
     }
-    let (ours, keepers) = Channel::pair()?;
-    match &order.jail {
+    let keeper = match &order.jail {
         Some(jail) => {
+            let (ours, keepers) = Channel::pair()?;
             given_as.push(keepers.as_fd());
             link::send(&jail.keeper, &ToLauncher::Enter(request, Work::Execute), &given_as).await?;
+            ours.never_wait()?;
+            readiness::watch(Rc::new(ours))?
         }
-        None => {
-            client.service.link.ask(&Ask::Keep(client.number), &[keepers.as_fd()]).await?;
-            link::begin(&ours, &ToLauncher::Run(request), &given_as)?;
-        }
-    }
-    drop(keepers);
-    ours.never_wait()?;
-    Ok((readiness::watch(Rc::new(ours))?, ends))
+        None => client.service.link.keeper(client.number, &ToLauncher::Run(request), &given_as).await?,
+    };
+    Ok((keeper, ends))
 }
 
 /// Answers the client, and connects the streams.

@@ -12,6 +12,7 @@ use super::config::Config;
 use super::jails::Jails;
 use super::link::Link;
 use super::privsep::Ask;
+use super::ready::Pool;
 use super::recording::{Claim, Recording};
 use super::runs::Runs;
 use super::verdicts::Followers;
@@ -39,6 +40,8 @@ pub struct Service {
     pub runs: Runs,
     /// Jails that are open.
     pub jails: Jails,
+    /// How many jails are made ahead.
+    pub pool: Pool,
     /// Who writes down what was run.
     pub recording: Rc<Recording>,
     /// Who wants to hear of each verdict.
@@ -62,6 +65,7 @@ impl Service {
             budgets: Budgets::default(),
             runs: Runs::default(),
             jails: Jails::default(),
+            pool: Pool::default(),
             followers: Followers::default(),
             null,
             counters: RefCell::default(),
@@ -79,6 +83,7 @@ impl Service {
     pub fn metrics(&self) -> String {
         let counters = Counters {
             jails: self.jails.all().len() as u64,
+            pool: self.pool.now(),
             unrecorded: self.recording.unrecorded(),
             untold: self.recording.untold(),
             ..self.counters.borrow().clone()

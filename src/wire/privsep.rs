@@ -126,6 +126,23 @@ pub struct RunRequest {
 }
 
 impl RunRequest {
+    /// What a jail is asked for by, before there is a command.
+    pub fn for_jail(profile: String, tier: Option<Tier>, workspace: Text, narrow: Narrow) -> RunRequest {
+        RunRequest {
+            profile,
+            tier,
+            argv: Vec::new(),
+            set: Vec::new(),
+            pass: Vec::new(),
+            inherited: Vec::new(),
+            workspace,
+            cwd: None,
+            terminal: Terminal::None,
+            timeout_ms: None,
+            narrow,
+        }
+    }
+
     /// Values that a record must not hold: what the caller has under names of secrets, and what they gave to this run.
     pub fn secrets(&self) -> Vec<Text> {
         let all = self.set.iter().chain(&self.inherited);

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -70,6 +71,24 @@ fn prometheus_gets_what_was_run_refused_and_denied() {
         text.lines().filter(|line| line.contains("_bucket{")).map(|line| samples(line).into_values().sum()).collect();
     assert!(buckets.is_sorted() && buckets.last() == Some(&4.0), "{text}");
     assert!(found["clawjail_run_seconds_sum"] > 0.0);
+}
+
+#[test]
+fn prometheus_gets_the_jails_made_ahead_for_as_long_as_they_wait() {
+    const POOL: &str = "clawjail_pool_jails{profile=\"untrusted\"}";
+    let service = Service::start(METRICS);
+    let mut client = service.client();
+    client.run(params(&service, &["true"]));
+    let await_pool = |wanted: f64| {
+        let began = Instant::now();
+        while samples(&get(&service, "/metrics").1).get(POOL) != Some(&wanted) {
+            assert!(began.elapsed() < PATIENCE, "{}", get(&service, "/metrics").1);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    await_pool(1.0);
+    drop(client);
+    await_pool(0.0);
 }
 
 #[test]
