@@ -17,10 +17,14 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
+use crate::record;
 use crate::service::{PATIENCE, Service, comm};
 
 /// Kills, if nobody says otherwise.
 const KILLS: usize = 200;
+/// What the service is told.
+const CONFIG: &str =
+    "[ledger]\npath = \"@OUTSIDE/ledger\"\n[limits]\nruns_per_minute = \"unlimited\"\n[jails]\nidle = \"2s\"\n";
 /// How long a pair must live to be started again without a pause.
 const SOUND: Duration = Duration::from_millis(1100);
 
@@ -144,6 +148,7 @@ fn of_kind(service: &Service, kind: &str) -> Vec<Pid> {
     let all = service.processes();
     let is = |pid: &Pid| match kind {
         "supervisor" => comm(*pid) == "clawjail-super",
+        "recorder" => comm(*pid) == "clawjail-record",
         "launcher" => comm(*pid) == "clawjail-launch" && pair.contains(pid),
         "keeper" => comm(*pid) == "clawjail-launch" && !pair.contains(pid),
         _ => comm(*pid) == "clawjail-init",
@@ -202,7 +207,7 @@ fn is_there(pid: Pid) -> bool {
 #[test]
 fn whatever_is_killed_nothing_is_left_and_the_service_is_back() {
     let kills = std::env::var("CLAWJAIL_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
-    let mut service = Service::start("[jails]\nidle = \"2s\"\n[limits]\nruns_per_minute = \"unlimited\"\n");
+    let mut service = Service::start(CONFIG);
     let (tally, over, mut dice) = (Tally::default(), AtomicBool::new(false), Dice::new());
     let mut seen: BTreeSet<Pid> = BTreeSet::new();
     let mut killed: BTreeMap<&str, usize> = BTreeMap::new();
@@ -223,11 +228,12 @@ fn whatever_is_killed_nothing_is_left_and_the_service_is_back() {
                 0 => &["supervisor"],
                 1 => &["launcher"],
                 2 if round % 2 == 0 => &["supervisor", "launcher"],
+                3 => &["recorder"],
                 2..=6 => &["init"],
                 7..=11 => &["keeper"],
                 _ => &["keeper", "init"],
             };
-            let of_pair = kinds.contains(&"supervisor") || kinds.contains(&"launcher");
+            let of_pair = kinds.iter().any(|kind| ["supervisor", "launcher", "recorder"].contains(kind));
             if of_pair {
                 std::thread::sleep(SOUND.saturating_sub(pair_began.elapsed()));
                 seen.extend(service.processes());
@@ -252,7 +258,8 @@ fn whatever_is_killed_nothing_is_left_and_the_service_is_back() {
     let after = descriptors();
     assert_eq!(service.stop(), Some(0), "{}", service.log());
     let tally = tally.0.into_inner().expect("nobody panicked with it");
-    println!("killed {killed:?}; requests came to {tally:?}");
+    let ledger = record::verified(&service.place.outside.join("ledger"));
+    println!("killed {killed:?}; requests came to {tally:?}; the ledger: {ledger}");
     assert_eq!(seen.iter().filter(|pid| is_there(**pid)).collect::<Vec<_>>(), Vec::<&Pid>::new(), "processes are left");
     assert_eq!(remains(&seen), Vec::<String>::new());
     assert_eq!(before, after, "descriptors of the guard");

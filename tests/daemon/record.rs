@@ -35,7 +35,7 @@ fn records(directory: &Path) -> Vec<Value> {
 }
 
 /// What `clawjail ledger verify` says of it.
-fn verified(directory: &Path) -> String {
+pub fn verified(directory: &Path) -> String {
     let verify = Command::new(clawjail()).args(["ledger", "verify", "--ledger"]).arg(directory).output();
     let verify = verify.expect("the binary can be executed");
     let text = String::from_utf8_lossy(&verify.stdout).into_owned();
