@@ -147,8 +147,12 @@ impl Recording {
         if self.asked_for_room.replace(true) { Ok(()) } else { self.send(&ToRecorder::Room(BATCH)).await }
     }
 
-    /// Says that a run begins, which `verdict` would record. Not waited for.
-    pub async fn begin(&self, verdict: Verdict) {
+    /// Says that a run begins, which the `verdict` that is made would record. Not waited for.
+    pub async fn begin(&self, verdict: impl FnOnce() -> Verdict) {
+        if self.recorder.is_none() {
+            return;
+        }
+        let verdict = verdict();
         let beginning = Beginning {
             id: verdict.id,
             time: verdict.time,
@@ -159,10 +163,8 @@ impl Recording {
             profile: verdict.profile,
             argv: verdict.argv,
         };
-        if self.recorder.is_some() {
-            // A recorder that is gone is noticed at the record itself.
-            let _ = self.send(&ToRecorder::Begun(Box::new(beginning))).await;
-        }
+        // A recorder that is gone is noticed at the record itself.
+        let _ = self.send(&ToRecorder::Begun(Box::new(beginning))).await;
     }
 
     /// Records `verdict`, cut to what fits, and gives it its place. A claim is spent on what was run.

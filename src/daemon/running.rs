@@ -240,9 +240,12 @@ async fn begin(client: &Client, id: &Id, entry: &Rc<Entry>, order: Order, (asked
         Err(error) => return failed(&error),
     };
     // While the keeper works: what is cut short with us is recorded by others.
-    let mut begun = Verdict::new(asked.clone(), &watch::launcher_gone(None), Output::default());
-    begun.redact(known);
-    client.service.recording.begin(begun).await;
+    let beginning = || {
+        let mut begun = Verdict::new(asked.clone(), &watch::launcher_gone(None), Output::default());
+        begun.redact(known);
+        begun
+    };
+    client.service.recording.begin(beginning).await;
     let first = tokio::select! {
         first = watch::hear(&keeper) => first,
         () = given_up(client, entry, detach) => {

@@ -26,7 +26,6 @@ use super::stdio::{self, Given};
 use super::usage;
 use super::watch::GRACE;
 use crate::confine::Failed;
-use crate::plan::digest::digest;
 use crate::wire::privsep::{
     Cause, Closing, Command, End, Ended, Finding, FromInit, FromLauncher, Keeps, Lifetime, NameDenial, Opened, Run,
     RunRequest, Started, ToLauncher, Used, Work,
@@ -40,7 +39,6 @@ pub struct Kept<'a> {
     supervisor: &'a Channel,
     setting: Setting,
     raised: Raised,
-    digest: String,
     membership: Vec<Finding>,
     inside: BTreeMap<Run, Inside>,
     next: Run,
@@ -88,9 +86,8 @@ pub fn open<'a>(
     let (setting, raised) = start::raise(request, ahead, Keeps::ManyRuns)?;
     let membership = start::await_membership(&raised.jail)?;
     let plan = &raised.prepared.plan;
-    let digest = digest(plan);
     let opened = Opened {
-        plan: digest.clone(),
+        plan: raised.digest.clone(),
         profile: plan.profile.clone(),
         tier: plan.tier,
         workspace: plan.workspace.as_deref().map(bytes),
@@ -101,7 +98,6 @@ pub fn open<'a>(
         supervisor,
         setting,
         raised,
-        digest,
         membership,
         inside: BTreeMap::new(),
         next: 0,
@@ -310,7 +306,7 @@ impl Kept<'_> {
 
     fn describe(&self, inside: &Inside, findings: &[Finding]) -> Box<Started> {
         let findings = [findings, &self.membership].concat();
-        Box::new(start::describe(&self.raised.prepared.plan, self.digest.clone(), &findings, &inside.own))
+        Box::new(start::describe(&self.raised.prepared.plan, self.raised.digest.clone(), &findings, &inside.own))
     }
 
     fn end(&mut self, run: Run, last: Last) {

@@ -8,10 +8,11 @@
 //!                     '---------- Refused | Failed -----------------------------------------------------------^
 //! ```
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 use super::ahead::Ahead;
@@ -30,6 +31,9 @@ use crate::host::Tier;
 use crate::sys::process;
 use crate::wire::privsep::{FromLauncher, Lifetime, RunRequest, ToLauncher};
 
+/// How long a jail may outlive the answer that its run has ended, milliseconds.
+const ANSWER_MS: u8 = 2;
+
 /// Serves one supervisor, who will ask for tier `expected` or does not care, until it is gone; for whom, `mandate` says. Runs
 /// in a fork of `main`, made before any thread.
 pub fn serve(supervisor: Channel, expected: Option<Tier>, mandate: &Mandate, gate: Live) -> ! {
@@ -41,7 +45,7 @@ pub fn serve(supervisor: Channel, expected: Option<Tier>, mandate: &Mandate, gat
             let mut ready = || begun.take().unwrap_or_else(new);
             let begins = matches!(message, ToLauncher::Run(_) | ToLauncher::Open(..));
             let told = match message {
-                ToLauncher::Run(request) => run(&supervisor, *request, descriptors, ready()),
+                ToLauncher::Run(request) => run(&supervisor, *request, descriptors, ready(), mandate.is_for_one()),
                 ToLauncher::Open(request, lifetime) => keep(&supervisor, &request, lifetime, ready().into_ahead()),
                 ToLauncher::Prepare(request) => match Waiting::make(*request, ready().into_ahead()) {
                     Ok(waiting) => {
@@ -65,8 +69,15 @@ pub fn serve(supervisor: Channel, expected: Option<Tier>, mandate: &Mandate, gat
     process::leave(0)
 }
 
-/// One run from request to end, and what is left of it ended. Fails when the supervisor cannot be told.
-fn run(supervisor: &Channel, request: RunRequest, descriptors: Vec<OwnedFd>, begun: Begun) -> Result<(), Errno> {
+/// One run from request to end, and what is left of it ended. Fails when the supervisor cannot be told. Where this process is
+/// `for_one`, nobody waits for its own end.
+fn run(
+    supervisor: &Channel,
+    request: RunRequest,
+    descriptors: Vec<OwnedFd>,
+    begun: Begun,
+    for_one: bool,
+) -> Result<(), Errno> {
     let began = Instant::now();
     let started = Given::new(descriptors).map_err(NotStarted::from).and_then(|given| {
         let entered = begun.enter(&request)?;
@@ -83,7 +94,18 @@ fn run(supervisor: &Channel, request: RunRequest, descriptors: Vec<OwnedFd>, beg
     };
     // First the answer: what follows is nothing that the caller needs to wait for.
     supervisor.send(&FromLauncher::Ended(started, Box::new(ended)), &[])?;
+    if for_one {
+        let_answer_pass(supervisor);
+    }
     jail.close().or_else(|failed| supervisor.send(&FromLauncher::Failed(failure(failed)), &[]))
+}
+
+/// Waits until the supervisor has told the caller and hangs up, but not for long: taking a jail away keeps a processor busy for as
+/// long as a small run takes, and this is not the time for it.
+fn let_answer_pass(supervisor: &Channel) {
+    // Hanging up is told without being asked for.
+    let mut watched = [PollFd::new(supervisor.as_fd(), PollFlags::empty())];
+    let _ = poll(&mut watched, PollTimeout::from(ANSWER_MS));
 }
 
 /// One jail that stays, until it is closed.

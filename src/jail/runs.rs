@@ -361,7 +361,9 @@ impl<'a> Runs<'a> {
         }
         let Some(leader) = self.leaders.remove(&run) else { return Ok(Next::Continue) };
         self.say_how(run, leader, ended)?;
-        Ok(if self.orders.keeps == Keeps::ManyRuns { Next::Continue } else { Next::Stop })
+        // A jail that was made ahead is for somebody who waits for an answer: our end, which costs the kernel more than a run
+        // does, is left to the launcher, who has passed the answer on by then.
+        Ok(if self.orders.keeps == Keeps::OneRun { Next::Stop } else { Next::Continue })
     }
 
     fn say_how(&mut self, run: Run, leader: Leader, ended: Ended) -> Result<(), Failed> {

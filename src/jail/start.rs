@@ -37,12 +37,13 @@ pub fn start(
     entered: Entered,
     began: Instant,
 ) -> Result<Running, NotStarted> {
-    let Entered { raised: Raised { jail, prepared, .. }, command, membership } = entered;
+    let Entered { raised: Raised { jail, prepared, digest, .. }, command, membership } = entered;
     let stdio = stdio::choose(given, request.terminal, &prepared.plan, jail.birth.tier)?;
     let own = Own::of(request, &prepared.plan, &command, stdio.relayed);
     jail.start(ONLY, command, &stdio.for_init())?;
     let running = Running { jail, deadline: own.wall_ms, began };
-    await_running(supervisor, running, &prepared.plan, membership, own, stdio.master)
+    let described = Described { plan: &prepared.plan, digest, membership, own };
+    await_running(supervisor, running, described, stdio.master)
 }
 
 /// The number of a jail's only run.
@@ -74,6 +75,8 @@ pub struct Raised {
     pub prepared: Prepared,
     /// Where its private places are, in the bare tier.
     pub private: String,
+    /// The name of its plan.
+    pub digest: String,
 }
 
 impl Raised {
@@ -134,7 +137,8 @@ impl Settled {
         }
         jail.group.apply(&prepared.plan.limits)?;
         jail.confine(make_filters(&prepared)?)?;
-        Ok((setting, Raised { jail, prepared, private }))
+        let digest = digest(&prepared.plan);
+        Ok((setting, Raised { jail, prepared, private, digest }))
     }
 }
 
@@ -237,16 +241,21 @@ pub fn await_membership(jail: &Jail) -> Result<Vec<Finding>, NotStarted> {
     Ok(findings)
 }
 
+/// What is known of a run before it starts.
+struct Described<'a> {
+    plan: &'a Plan,
+    digest: String,
+    membership: Vec<Finding>,
+    own: Own,
+}
+
 fn await_running(
     supervisor: &Channel,
     running: Running,
-    plan: &Plan,
-    membership: Vec<Finding>,
-    own: Own,
+    described: Described<'_>,
     master: Option<OwnedFd>,
 ) -> Result<Running, NotStarted> {
-    // Before there is something to hear.
-    let digest = digest(plan);
+    let Described { plan, digest, membership, own } = described;
     let started = |findings: &[Finding]| -> Result<Box<Started>, Failed> {
         // A process that found otherwise has ended itself; this is to say why.
         refuse_unsound(findings)?;

@@ -80,9 +80,8 @@ impl Waiting {
         let Setting { caller, own, .. } = &self.setting;
         let (plan, workspace) = (&self.raised.prepared.plan, &self.raised.prepared.workspace);
         let path = workspace::path_of(&self.request.workspace);
-        let as_it_was = |now: Workspace| now.identity == workspace.identity && now.directory == workspace.directory;
-        let same = workspace::open(&path, None, caller, *own).is_ok_and(as_it_was);
-        same && find(plan, workspace, &self.setting).is_ok_and(|found| found.is_subset(&self.found))
+        workspace::is_still(workspace, &path, caller, *own).unwrap_or(false)
+            && find(plan, workspace, &self.setting).is_ok_and(|found| found.is_subset(&self.found))
     }
 
     /// Gives it to a request that it serves.

@@ -61,6 +61,21 @@ pub fn open(path: &Path, cwd: Option<&Path>, caller: &Caller, own: Ids) -> Resul
         // Root reads no profiles from homes.
         refuse_profiles(&real, caller)?;
     }
+    let workspace = look(descriptor, real, caller, own)?;
+    let cwd = cwd.map(|cwd| open_cwd(cwd, &workspace.directory.path, caller, own)).transpose()?;
+    Ok(Workspace { cwd, ..workspace })
+}
+
+/// Whether `path` leads to `before` still, as it was. What is judged by its place alone is not judged again.
+pub fn is_still(before: &Workspace, path: &Path, caller: &Caller, own: Ids) -> Result<bool, Refused> {
+    let descriptor = open_directory(path, caller, own, "workspace")?;
+    let real = real_path(&descriptor)?;
+    let now = look(descriptor, real, caller, own)?;
+    Ok(now.identity == before.identity && now.directory == before.directory)
+}
+
+/// Judges a directory by what it is, wherever it is.
+fn look(descriptor: OwnedFd, real: PathBuf, caller: &Caller, own: Ids) -> Result<Workspace, Refused> {
     let stat = fstat(&descriptor).map_err(|errno| refuse("workspace", &real, errno.desc()))?;
     let owner = Owner { uid: stat.st_uid, gid: stat.st_gid };
     if caller.uid != 0 && owner.uid != caller.uid {
@@ -83,12 +98,11 @@ pub fn open(path: &Path, cwd: Option<&Path>, caller: &Caller, own: Ids) -> Resul
     }
     let hooks = as_caller(Ids { uid: caller.uid, gid: caller.gid }, own, || Ok(hooks_directory(&descriptor, &real)));
     let hooks = hooks.map_err(|errno| refuse("workspace", &real, errno.desc()))?;
-    let cwd = cwd.map(|cwd| open_cwd(cwd, &real, caller, own)).transpose()?;
     Ok(Workspace {
         descriptor,
         identity: (stat.st_dev, stat.st_ino),
         directory: WorkspaceDirectory { path: real, owner, hooks },
-        cwd,
+        cwd: None,
     })
 }
 
