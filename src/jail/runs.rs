@@ -37,7 +37,7 @@ const ALONE: Duration = Duration::from_millis(1);
 
 /// How long nothing has happened when a process is made ahead of the next run: whoever was told that a run is over gets
 /// this processor first.
-const QUIET: Duration = Duration::from_micros(100);
+const QUIET: Duration = Duration::from_micros(500);
 
 /// Init at work.
 pub struct Runs<'a> {
