@@ -17,6 +17,8 @@ use crate::host::Tier;
 use crate::jail::chain;
 use crate::ledger::claim::Claim;
 use crate::ledger::config::Settings;
+use crate::profile::narrow::Narrow;
+use crate::profile::recording::Recording;
 use crate::profile::units::Span;
 use crate::supervise::launch::Launcher;
 use crate::sys::terminal;
@@ -72,6 +74,9 @@ pub struct Run {
     /// Say nothing of our own on stderr.
     #[arg(long, short)]
     pub quiet: bool,
+    /// Record at least so much of what the command does, in the verdict.
+    #[arg(long, value_name = "LEVEL", value_parser = parse_recording)]
+    pub record: Option<Recording>,
     /// Take this tier instead of the best there is.
     #[arg(long, value_name = "TIER")]
     pub tier: Option<TierWord>,
@@ -124,6 +129,13 @@ impl From<TierWord> for Tier {
 
 fn parse_span(text: &str) -> Result<Span, String> {
     text.parse::<Span>().map_err(|error| error.to_string())
+}
+
+fn parse_recording(text: &str) -> Result<Recording, String> {
+    let all = [Recording::Off, Recording::Commands, Recording::Full];
+    all.into_iter()
+        .find(|recording| recording.word() == text)
+        .ok_or_else(|| "expected off, commands or full".to_owned())
 }
 
 /// Words that say which tier it is to be, or that it is not ours to make.
@@ -271,7 +283,7 @@ fn request(run: &Run) -> Result<RunRequest, String> {
         cwd: run.cwd.as_ref().map(|cwd| here.join(cwd).into_os_string().into_vec()),
         terminal: choose_terminal(run),
         timeout_ms: run.timeout.map(|span| span.0),
-        narrow: Default::default(),
+        narrow: Narrow { record: run.record, ..Narrow::default() },
     })
 }
 

@@ -159,6 +159,7 @@ fn denial(fault: &Fault) -> Option<Denial> {
         rule: String::new(),
         count: 1,
         remedy,
+        ..Denial::default()
     })
 }
 

@@ -22,7 +22,7 @@ use super::naming::{self, Answer, Judge};
 use crate::confine::shields::Shielded;
 use crate::plan::Plan;
 use crate::sys::seccomp::{self, Notification, NotificationId};
-use crate::wire::privsep::{NameDenial, Run};
+use crate::wire::privsep::{Denied, Run};
 
 /// Most names that one run's denials are kept of; more are counted under the last.
 const MOST_DENIALS: usize = 256;
@@ -106,7 +106,7 @@ impl Broker {
     }
 
     /// What was denied to a run that is over, with the command's names for it.
-    pub fn take_denials(&mut self, run: Run) -> Vec<NameDenial> {
+    pub fn take_denials(&mut self, run: Run) -> Vec<Denied> {
         for (of, _) in self.listeners.iter_mut().filter(|(of, _)| *of == Some(run)) {
             *of = None;
         }
@@ -115,7 +115,8 @@ impl Broker {
             .into_iter()
             .map(|((path, action, pattern), count)| {
                 let path = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()).to_vec();
-                NameDenial { path, action: action.to_owned(), pattern, count }
+                let mechanism = "broker".to_owned();
+                Denied { kind: action.to_owned(), what: path, mechanism, rule: pattern, count, when_us: None, by: None }
             })
             .collect()
     }

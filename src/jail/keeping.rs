@@ -27,8 +27,8 @@ use super::usage;
 use super::watch::GRACE;
 use crate::confine::Failed;
 use crate::wire::privsep::{
-    Cause, Closing, Command, End, Ended, Finding, FromInit, FromLauncher, Keeps, Lifetime, NameDenial, Opened, Run,
-    RunRequest, Started, ToLauncher, Used, Work,
+    Cause, Closing, Command, Denied, End, Ended, Finding, FromInit, FromLauncher, Keeps, Lifetime, Observed, Opened,
+    Run, RunRequest, Started, ToLauncher, Used, Work,
 };
 
 /// Most runs in one jail at once, whatever the supervisor asks for.
@@ -70,8 +70,17 @@ struct Last {
     user_us: u64,
     system_us: u64,
     peak_memory: u64,
-    denials: Vec<NameDenial>,
+    denials: Vec<Denied>,
+    observed: Box<Observed>,
     findings: Option<Vec<Finding>>,
+}
+
+impl Last {
+    /// Of one that was ended from outside.
+    fn killed(end: End) -> Last {
+        let (denials, observed) = (Vec::new(), Box::default());
+        Last { end, user_us: 0, system_us: 0, peak_memory: 0, denials, observed, findings: None }
+    }
 }
 
 /// Opens the jail and says so.
@@ -277,8 +286,8 @@ impl Kept<'_> {
                     tell(inside.channel.as_ref(), &FromLauncher::Failed(failure), None);
                 }
             }
-            FromInit::Ended { run, end, user_us, system_us, peak_memory, denials, findings } => {
-                self.end(run, Last { end, user_us, system_us, peak_memory, denials, findings });
+            FromInit::Ended { run, end, user_us, system_us, peak_memory, denials, observed, findings } => {
+                self.end(run, Last { end, user_us, system_us, peak_memory, denials, observed, findings });
             }
             FromInit::Failed(_) | FromInit::Joined => return Ok(false),
         }
@@ -332,6 +341,9 @@ impl Kept<'_> {
                 transferred: None,
             },
             denials: last.denials,
+            watch: Default::default(),
+            observed: last.observed,
+            peaks: Vec::new(),
             reached: self.raised.jail.reached(inside.began.elapsed()),
         };
         tell(inside.channel.as_ref(), &FromLauncher::Ended(started, Box::new(ended)), None);
@@ -351,7 +363,7 @@ impl Kept<'_> {
                 inside.cause = inside.cause.or(Some(Cause::Killed));
             }
             let end = End::Signalled(libc::SIGKILL);
-            self.end(run, Last { end, user_us: 0, system_us: 0, peak_memory: 0, denials: Vec::new(), findings: None });
+            self.end(run, Last::killed(end));
         }
         self.raised.jail.close()?;
         Ok(closing)

@@ -384,6 +384,7 @@ impl<'a> Runs<'a> {
             system_us: micros(ended.system),
             peak_memory: ended.peak,
             denials,
+            observed: Box::default(),
             findings: leader.findings,
         })
     }

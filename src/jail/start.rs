@@ -193,6 +193,7 @@ fn for_init(prepared: &Prepared) -> Plan {
         egress: plan.egress.clone(),
         syscalls: SyscallPolicy::default(),
         limits: plan.limits.clone(),
+        recording: plan.recording,
         environment: BTreeMap::new(),
         pass: Vec::new(),
         workspace: plan.workspace.clone(),
@@ -317,6 +318,7 @@ pub fn describe(plan: &Plan, digest: String, findings: &[Finding], own: &Own) ->
         cwd: own.cwd.clone(),
         enforcement: enforcement.collect(),
         output: plan.limits.output,
+        recording: plan.recording,
         wall_ms: own.wall_ms,
         relayed: own.relayed,
     }

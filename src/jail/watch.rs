@@ -118,6 +118,7 @@ fn killed(running: Running, cause: Cause) -> Result<Over, Failed> {
         system_us: 0,
         peak_memory: 0,
         denials: Vec::new(),
+        observed: Box::default(),
         findings: None,
     };
     ended(running, last, Some(cause))
@@ -125,7 +126,7 @@ fn killed(running: Running, cause: Cause) -> Result<Over, Failed> {
 
 /// Sums up. What is left in the jail ends when it is closed.
 pub fn ended(running: Running, last: FromInit, cause: Option<Cause>) -> Result<Over, Failed> {
-    let FromInit::Ended { run: _, end, user_us, system_us, peak_memory, denials, findings: _ } = last else {
+    let FromInit::Ended { run: _, end, user_us, system_us, peak_memory, denials, observed, findings: _ } = last else {
         return Err(Failed::at("ended")(Errno::EPROTO));
     };
     let wall_us = u64::try_from(running.began.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -144,6 +145,9 @@ pub fn ended(running: Running, last: FromInit, cause: Option<Cause>) -> Result<O
             transferred: counted.transferred,
         },
         denials,
+        watch: Default::default(),
+        observed,
+        peaks: Vec::new(),
         reached: running.jail.reached(running.began.elapsed()),
     };
     Ok(Over { ended, jail: running.jail })

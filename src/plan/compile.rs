@@ -19,6 +19,7 @@ use crate::policy::library::Library;
 use crate::policy::syscalls::{SyscallPolicy, merge};
 use crate::profile::error::ProfileError;
 use crate::profile::promise::Demand;
+use crate::profile::recording::Recording;
 use crate::profile::{Profile, WorkspaceAccess, WorkspaceAt};
 
 /// First uid of the throw-away range: above what systemd gives to containers.
@@ -98,6 +99,7 @@ pub fn compile(profile: &Profile, request: &Request, host: &HostFacts, tiers: &T
     let vetting = decide_vetting(profile, host);
     let shields = shield::inside_the_jail(profile, request.workspace.hooks.as_deref(), &paths, vetting);
     let naming = decide_naming(profile, &shields, host);
+    let recording = if host.seccomp_notify { profile.recording } else { Recording::Off };
     let (view, rules) = view::build(profile, request, host, &paths);
     let plan = Plan {
         profile: profile.name.clone(),
@@ -109,8 +111,9 @@ pub fn compile(profile: &Profile, request: &Request, host: &HostFacts, tiers: &T
         naming,
         identity: choose_identity(profile, request, host),
         egress: profile.egress.rules.clone(),
-        syscalls: choose_syscalls(profile, host, naming, tiers),
+        syscalls: choose_syscalls(profile, host, (naming, recording), tiers),
         limits: set_limits(profile, request, host),
+        recording,
         environment: make_environment(profile, request, &paths),
         pass: profile.environment.pass.clone(),
         workspace: paths.workspace.clone(),
@@ -207,13 +210,21 @@ fn choose_identity(profile: &Profile, request: &Request, host: &HostFacts) -> Id
     }
 }
 
-fn choose_syscalls(profile: &Profile, host: &HostFacts, naming: Naming, tiers: &TierPolicies) -> SyscallPolicy {
+fn choose_syscalls(
+    profile: &Profile,
+    host: &HostFacts,
+    asked: (Naming, Recording),
+    tiers: &TierPolicies,
+) -> SyscallPolicy {
     let added = if host.tier.has_namespaces() { &tiers.namespaced } else { &tiers.bare };
     let mut parts = vec![profile.syscalls.clone(), added.clone()];
-    parts.push(match naming {
-        Naming::Brokered => tiers.brokered.clone(),
-        Naming::Direct => tiers.direct.clone(),
-    });
+    let (naming, recording) = asked;
+    if naming == Naming::Direct {
+        parts.push(tiers.direct.clone());
+    }
+    if naming == Naming::Brokered || recording != Recording::Off {
+        parts.push(tiers.brokered.clone());
+    }
     merge(parts)
 }
 

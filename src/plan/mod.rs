@@ -12,6 +12,7 @@ use crate::host::{Controllers, Tier};
 use crate::policy::egress::Rules;
 use crate::policy::syscalls::SyscallPolicy;
 use crate::profile::promise::Promise;
+use crate::profile::recording::Recording;
 
 pub mod ahead;
 pub mod built_in;
@@ -50,6 +51,8 @@ pub struct Plan {
     pub syscalls: SyscallPolicy,
     /// Bounds.
     pub limits: Limits,
+    /// How much of what a command does is recorded.
+    pub recording: Recording,
     /// The environment that the command starts with, before what the request adds.
     pub environment: BTreeMap<String, String>,
     /// Names that are copied from the caller.
@@ -290,6 +293,11 @@ impl Plan {
     /// Whether names are judged by what git would do with them too, and files are opened for writing by the broker.
     pub fn vets_repositories(&self) -> bool {
         self.naming == Naming::Brokered && self.shields_that(Effect::Vet).next().is_some()
+    }
+
+    /// Whether runs wear a filter that asks init: about names, or about what is recorded.
+    pub fn asks(&self) -> bool {
+        self.naming == Naming::Brokered || self.recording != Recording::Off
     }
 
     /// Whether the jail's network leads to a gate.

@@ -18,12 +18,14 @@ mod lineage;
 pub mod load;
 pub mod narrow;
 pub mod promise;
+pub mod recording;
 pub mod resolve;
 pub mod schema;
 pub mod typed;
 pub mod units;
 
 use promise::{Demand, Promise};
+use recording::Recording;
 use units::{Bytes, Cpus, Span};
 
 /// A profile with nothing left to look up.
@@ -47,6 +49,8 @@ pub struct Profile {
     pub limits: Limits,
     /// Which system calls may be made.
     pub syscalls: SyscallPolicy,
+    /// How much of what a command does is recorded.
+    pub recording: Recording,
     /// How firmly each promise must be kept. A promise that is not named here is demanded in full.
     pub require: BTreeMap<Promise, Demand>,
 }

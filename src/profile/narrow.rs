@@ -8,6 +8,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::recording::Recording;
 use super::units::{Bytes, Cpus};
 use super::{Egress, Grant, Profile, WorkspaceAccess, expand};
 use crate::policy::names::shown;
@@ -39,6 +40,8 @@ pub struct Narrow {
     pub workspace: Option<AtMost>,
     /// No network, whatever the profile allows.
     pub network: Option<NoNetwork>,
+    /// Record at least so much of what the command does.
+    pub record: Option<Recording>,
     /// Further paths that are not there: absolute, `~/...`, or relative to the workspace; `*` and `**` are globs.
     pub hide: Vec<String>,
     /// Further paths that cannot be written, also when they are not there yet. The same forms.
@@ -84,6 +87,7 @@ impl Narrow {
         if self.network.is_some() {
             profile.egress = Egress::default();
         }
+        profile.recording = profile.recording.max(self.record.unwrap_or_default());
         add(&mut profile.filesystem.hide, &self.hide)?;
         add(&mut profile.filesystem.protect, &self.protect)?;
         Ok(profile)

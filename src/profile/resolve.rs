@@ -124,6 +124,7 @@ fn complete(name: &str, layers: &[Layer], words: Words, syscalls: SyscallPolicy)
         environment: Environment { pass: sorted(words.pass.unwrap_or_default()), set: words.set },
         limits: limits(layers),
         syscalls,
+        recording: last(layers, |layer| layer.file.record.activity).unwrap_or_default(),
         require: words.require,
     }
 }

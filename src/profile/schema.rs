@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::promise::{Demand, Promise};
+use super::recording::Recording;
 use super::typed::{Exact, Limit, table};
 use super::units::{Bytes, Count, Cpus, Span};
 
@@ -38,6 +39,9 @@ pub struct ProfileFile {
     /// Which system calls may be made.
     #[serde(default, deserialize_with = "table")]
     pub syscalls: SyscallsTable,
+    /// What is recorded of what a command does.
+    #[serde(default, deserialize_with = "table")]
+    pub record: RecordTable,
     /// How firmly each promise must be kept; in full where nothing is written.
     #[serde(default)]
     #[schemars(with = "BTreeMap<Promise, Demand>")]
@@ -167,6 +171,14 @@ pub struct SyscallsTable {
     pub base: Option<String>,
     /// Sets on top of it. Replaces the list of the parent.
     pub add: Option<Vec<String>>,
+}
+
+/// `[record]`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RecordTable {
+    /// How much of it.
+    pub activity: Option<Recording>,
 }
 
 /// The JSON Schema of a profile file.

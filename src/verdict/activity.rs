@@ -1,4 +1,4 @@
-//! What a run did that a gate saw, as a verdict tells it.
+//! What a run did that a gate or an observer saw, as a verdict tells it.
 //!
 //! Owns these keys and their meaning. Pure: it is told everything.
 
@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Denial;
-use super::run::{Attempt, Contact, Decision, Reached};
+use super::evidence::{Command, FileChange, Listening, PeakUse, text};
+use super::run::{Attempt, Contact, Decision, Ended};
 
 /// What a run did, as far as it is seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -17,6 +18,31 @@ pub struct Activity {
     pub unlisted: u64,
     /// Whether the gate ended before the run did: what it did is not known then, and nothing could be reached after.
     pub lost: bool,
+    /// Programs that were executed, in the order in which they began; empty with `[record] activity = "off"`.
+    #[serde(default)]
+    pub commands: Vec<Command>,
+    /// How many more there were, which are not listed.
+    #[serde(default)]
+    pub unlisted_commands: u64,
+    /// Names in the workspace that were changed, by path; empty unless `[record] activity = "full"`.
+    #[serde(default)]
+    pub files: Vec<FileChange>,
+    /// How many more there were, which are not listed.
+    #[serde(default)]
+    pub unlisted_files: u64,
+    /// Paths that were opened for reading, sorted; empty unless `[record] activity = "full"`. Where the same name is asked for a
+    /// thousand times it is listed once, and what did not exist is not listed.
+    #[serde(default)]
+    pub reads: Vec<String>,
+    /// How many more there were, which are not listed.
+    #[serde(default)]
+    pub unlisted_reads: u64,
+    /// Sockets that listened.
+    #[serde(default)]
+    pub listening: Vec<Listening>,
+    /// How near the run came to its limits.
+    #[serde(default)]
+    pub peaks: Vec<PeakUse>,
 }
 
 /// One connection, or what would have been one.
@@ -49,10 +75,24 @@ pub struct Connection {
 }
 
 impl Activity {
-    /// What a gate says that it saw. Lookups are no connections: a denied one is a denial, and another comes to nothing by itself.
-    pub fn of(reached: &Reached) -> Activity {
+    /// What a gate and observers say that they saw. Lookups are no connections: a denied one is a denial, and another comes to nothing by
+    /// itself.
+    pub fn of(ended: &Ended) -> Activity {
+        let (reached, observed) = (&ended.reached, &ended.observed);
         let connections = reached.contacts.iter().filter(|contact| contact.what == Attempt::Connect).map(connection);
-        Activity { connections: connections.collect(), unlisted: reached.omitted, lost: reached.lost }
+        Activity {
+            connections: connections.collect(),
+            unlisted: reached.omitted,
+            lost: reached.lost,
+            commands: observed.executions.iter().map(Command::of).collect(),
+            unlisted_commands: observed.more_executions,
+            files: observed.changes.iter().map(FileChange::of).collect(),
+            unlisted_files: observed.more_changes,
+            reads: observed.reads.iter().map(|path| text(path)).collect(),
+            unlisted_reads: observed.more_reads,
+            listening: observed.listeners.iter().map(Listening::of).collect(),
+            peaks: ended.peaks.iter().map(PeakUse::of).collect(),
+        }
     }
 }
 
@@ -72,6 +112,8 @@ pub fn denial(contact: &Contact) -> Denial {
         rule: contact.rule.clone(),
         count: contact.count,
         remedy: contact.remedy.clone().unwrap_or_default(),
+        first_us: Some(contact.after_us),
+        ..Denial::default()
     }
 }
 

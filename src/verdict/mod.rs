@@ -9,11 +9,15 @@ use crate::plan::Keeping;
 use crate::profile::promise::Promise;
 
 pub mod activity;
+pub mod denials;
+pub mod evidence;
+pub mod observed;
 pub mod redact;
 pub mod run;
 
 use activity::Activity;
-use run::{Cause, Decision, End, Ended, Finding, NameDenial, Started};
+use evidence::{Doer, Evidence, Grant};
+use run::{Cause, End, Ended, Finding, Started};
 
 /// Version of this record's shape. Keys are added under the same number; a changed meaning gets a new one.
 pub const VERSION: u32 = 1;
@@ -55,6 +59,12 @@ pub struct Verdict {
     pub enforcement: Enforcement,
     /// What was denied, as far as it is recorded.
     pub denials: Vec<Denial>,
+    /// One or two sentences about that, for whoever gave the command; null when nothing was denied.
+    #[serde(default)]
+    pub denial_hint: Option<String>,
+    /// Who watched for denials, and what they could not see.
+    #[serde(default)]
+    pub evidence: Evidence,
     /// What it did that we saw.
     #[serde(default)]
     pub activity: Activity,
@@ -193,21 +203,34 @@ pub struct Probe {
 }
 
 /// Something that was denied.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Denial {
-    /// `create`, `mkdir`, `rename`, `link`, `symlink`, `set`, `settings`; `connect`, `look_up`; `output`; `file` of what a client's
-    /// file request was denied.
+    /// Of a path: `read`, `list`, `write`, `execute`, `create`, `mkdir`, `symlink`, `link`, `rename`, `remove`, `truncate`, `mode`, `make`;
+    /// of git: `set`, `settings`; of the network: `connect`, `look_up`, `listen`; of other processes: `signal`, `trace`, `abstract_socket`;
+    /// `mount`; `system_call`; `limit`; `output`; `file` of what a client's file request was denied.
     pub kind: String,
-    /// On what: a path inside the jail; a host.
+    /// On what: a path inside the jail; a host; a system call; a limit.
     pub what: String,
-    /// By what: `broker`, `gate`, `kernel`.
+    /// By what: `broker`, `view` (what the jail has mounted), `landlock`, `seccomp`, `gate`, `network`, `limit`, `kernel`.
     pub mechanism: String,
-    /// The rule: a pattern of the profile, or in words; empty where the kernel does not say which.
+    /// The rule: a pattern of the profile, or in words; empty where nothing grants it, or the kernel does not say which.
     pub rule: String,
     /// How often.
     pub count: u64,
     /// What to do about it.
     pub remedy: String,
+    /// What in a profile would allow it; null where nothing does, or nothing that a list could gain.
+    #[serde(default)]
+    pub grant: Option<Grant>,
+    /// When first, in microseconds from the start of the run; null where nobody says.
+    #[serde(default)]
+    pub first_us: Option<u64>,
+    /// When last.
+    #[serde(default)]
+    pub last_us: Option<u64>,
+    /// Who did it last, if that is known.
+    #[serde(default)]
+    pub process: Option<Doer>,
 }
 
 /// What a run used.
@@ -283,6 +306,11 @@ impl Verdict {
             Seen::Refused(reason) => (None, None, Some(reason.clone())),
             Seen::Failed(reason, started) => (started.as_ref(), None, Some(reason.clone())),
         };
+        let denials = ended.map(|ended| denials::of(ended)).unwrap_or_default();
+        let profile = asked.profile;
+        let hint = denials::hint(&denials, &profile);
+        let recording = started.map_or("off", |started| started.recording.word());
+        let evidence = ended.map(|ended| Evidence::of(&ended.watch, recording)).unwrap_or_default();
         Verdict {
             version: VERSION,
             id: asked.id,
@@ -290,7 +318,7 @@ impl Verdict {
             caller: asked.caller,
             agent: asked.agent,
             session: asked.session,
-            profile: asked.profile,
+            profile,
             tier: started.map(|started| started.tier.word().to_owned()),
             plan: started.map(|started| started.plan.clone()),
             argv: asked.argv.iter().map(|argument| String::from_utf8_lossy(argument).into_owned()).collect(),
@@ -300,8 +328,10 @@ impl Verdict {
             signal: ended.and_then(|ended| if let End::Signalled(signal) = ended.end { Some(signal) } else { None }),
             reason,
             enforcement: started.map(|started| enforcement(&started.enforcement)).unwrap_or_default(),
-            denials: ended.map(|ended| denials(ended)).unwrap_or_default(),
-            activity: ended.map(|ended| Activity::of(&ended.reached)).unwrap_or_default(),
+            denial_hint: hint,
+            denials,
+            evidence,
+            activity: ended.map(|ended| Activity::of(ended)).unwrap_or_default(),
             resources: ended.map(|ended| resources(ended)).unwrap_or_default(),
             output,
             shortened: false,
@@ -355,26 +385,6 @@ fn enforcement(kept: &[(Promise, Keeping, Vec<Finding>)]) -> Enforcement {
 
 fn errno_name(errno: i32) -> String {
     format!("{:?}", nix::errno::Errno::from_raw(errno))
-}
-
-/// Of the broker, then of the gate.
-fn denials(ended: &Ended) -> Vec<Denial> {
-    let at_the_gate = ended.reached.contacts.iter().filter(|contact| contact.decision == Decision::Denied);
-    ended.denials.iter().map(denial).chain(at_the_gate.map(activity::denial)).collect()
-}
-
-fn denial(denied: &NameDenial) -> Denial {
-    Denial {
-        kind: denied.action.clone(),
-        what: String::from_utf8_lossy(&denied.path).into_owned(),
-        mechanism: "broker".into(),
-        rule: denied.pattern.clone(),
-        count: denied.count,
-        remedy: match denied.action.as_str() {
-            "set" | "settings" => "have a person set it on the host, outside of any jail".into(),
-            _ => "choose another name, or have the operator take it out of `hide` or `protect`".into(),
-        },
-    }
 }
 
 fn resources(ended: &Ended) -> Resources {

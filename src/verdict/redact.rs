@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use regex_lite::{Captures, Regex};
 use serde::Deserialize;
 
-use super::Verdict;
+use super::{Denial, Verdict};
 use crate::policy::environment::{Secrecy, secrecy};
 
 /// What stands in a record where a secret was.
@@ -60,6 +60,7 @@ impl Verdict {
         let beyond = known.iter().map(|value| value.len()).fold(BEYOND, usize::max);
         self.cut(beyond);
         redact_after_names(&mut self.argv);
+        self.activity.commands.iter_mut().for_each(|command| redact_after_names(&mut command.argv));
         let (argv, others) = self.texts();
         for text in argv.iter_mut().chain(others) {
             redact_text(text, &known);
@@ -73,8 +74,14 @@ impl Verdict {
         let asked = [self.cwd.as_mut(), self.agent.as_mut(), self.session.as_mut()];
         // A name can carry what somebody wanted to get out by asking for it.
         let names = self.activity.connections.iter_mut().filter_map(|connection| connection.name.as_mut());
-        let denials = self.denials.iter_mut().flat_map(|denial| [&mut denial.what, &mut denial.remedy]);
-        (&mut self.argv, denials.chain(names).chain(reason.chain(asked).flatten()))
+        let denials = self.denials.iter_mut().flat_map(texts_of);
+        let hint = self.denial_hint.iter_mut();
+        let commands = self.activity.commands.iter_mut();
+        let commands = commands.flat_map(|command| [&mut command.path].into_iter().chain(&mut command.argv));
+        let files = self.activity.files.iter_mut();
+        let files = files.flat_map(|file| [&mut file.path].into_iter().chain(&mut file.from));
+        let did = commands.chain(files).chain(&mut self.activity.reads);
+        (&mut self.argv, denials.chain(hint).chain(names).chain(did).chain(reason.chain(asked).flatten()))
     }
 
     /// Cuts each text that is longer than allowed by more than `beyond`.
@@ -86,6 +93,13 @@ impl Verdict {
         }
         self.shortened |= shortened;
     }
+}
+
+/// Whatever of a denial somebody outside could have chosen.
+fn texts_of(denial: &mut Denial) -> impl Iterator<Item = &mut String> {
+    let grant = denial.grant.iter_mut().flat_map(|grant| [&mut grant.value, &mut grant.line]);
+    let process = denial.process.iter_mut().map(|process| &mut process.name);
+    [&mut denial.what, &mut denial.remedy].into_iter().chain(grant).chain(process)
 }
 
 /// Whether anything was cut: arguments count with what divides them.

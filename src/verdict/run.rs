@@ -5,9 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::observed::{Denied, Observed, Peak, Watch};
 use crate::host::Tier;
 use crate::plan::Keeping;
 use crate::profile::promise::Promise;
+use crate::profile::recording::Recording;
 
 /// What was enforced on a run that started.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +24,8 @@ pub struct Started {
     pub cwd: String,
     /// By what each promise is kept, and what the probe found.
     pub enforcement: Vec<(Promise, Keeping, Vec<Finding>)>,
+    /// How much is recorded of what it does.
+    pub recording: Recording,
     /// Most bytes of output.
     pub output: Option<u64>,
     /// Wall limit, milliseconds.
@@ -41,8 +45,14 @@ pub struct Ended {
     pub out_of_memory: bool,
     /// What it used.
     pub used: Used,
-    /// Names that the broker denied: path inside, what was tried, which shield, how often.
-    pub denials: Vec<NameDenial>,
+    /// What was denied, but for what the gate denied.
+    pub denials: Vec<Denied>,
+    /// Who watched for that.
+    pub watch: Watch,
+    /// What it did, as far as it was recorded.
+    pub observed: Box<Observed>,
+    /// How near it came to its limits.
+    pub peaks: Vec<Peak>,
     /// What the gate saw.
     pub reached: Reached,
 }
@@ -128,19 +138,6 @@ pub enum Decision {
     Denied,
     /// Allowed, and the host could not be reached.
     Failed,
-}
-
-/// A name that the broker did not make.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NameDenial {
-    /// Path inside the jail.
-    pub path: Vec<u8>,
-    /// `create`, `mkdir`, `rename`, `link`, `symlink`.
-    pub action: String,
-    /// The pattern that denied it.
-    pub pattern: String,
-    /// How often.
-    pub count: u64,
 }
 
 /// The end of the command's first process.

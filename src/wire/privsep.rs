@@ -19,7 +19,8 @@ use crate::plan::filter::Program;
 use crate::policy::environment::{Secrecy, secrecy};
 use crate::profile::narrow::Narrow;
 // The facts themselves belong to the verdict, further down the ladder; messages carry them as they are.
-pub use crate::verdict::run::{Cause, End, Ended, Finding, NameDenial, Started, Used};
+pub use crate::verdict::observed::{Denied, Observed, Peak, Watch};
+pub use crate::verdict::run::{Cause, End, Ended, Finding, Started, Used};
 
 /// Bytes that need not be UTF-8: an argument, a path, a value.
 pub type Text = Vec<u8>;
@@ -311,8 +312,10 @@ pub enum FromInit {
         system_us: u64,
         /// Largest resident size of one process, bytes.
         peak_memory: u64,
-        /// Names that the broker denied.
-        denials: Vec<NameDenial>,
+        /// What was denied, as far as init saw it.
+        denials: Vec<Denied>,
+        /// What it did, as far as init recorded it.
+        observed: Box<Observed>,
         /// What came of trying to get out, where it ended before that was said.
         findings: Option<Vec<Finding>>,
     },

@@ -13,7 +13,6 @@ use clawjail::ledger::line::Head;
 use clawjail::ledger::query::{self, Filter};
 use clawjail::ledger::verify::{Anchors, PATIENCE, Report, Sound, verify};
 use clawjail::ledger::writer::Ledger;
-use clawjail::verdict::run::NameDenial;
 use clawjail::verdict::{Asked, Caller, Denial, Output, Reason, Seen, Verdict};
 use tempfile::TempDir;
 
@@ -147,14 +146,14 @@ fn denied(word: &str) -> Verdict {
     verdict.outcome = clawjail::verdict::Outcome::Exited;
     verdict.exit_code = Some(1);
     verdict.reason = None;
-    let name = NameDenial { path: b"/workspace/x\ny".into(), action: "create".into(), pattern: "x".into(), count: 2 };
     verdict.denials = vec![Denial {
-        kind: name.action,
-        what: String::from_utf8_lossy(&name.path).into_owned(),
+        kind: "create".into(),
+        what: "/workspace/x\ny".into(),
         mechanism: "broker".into(),
-        rule: name.pattern,
-        count: name.count,
+        rule: "x".into(),
+        count: 2,
         remedy: "none".into(),
+        ..Denial::default()
     }];
     verdict
 }

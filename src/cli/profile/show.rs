@@ -54,6 +54,7 @@ fn text(profile: &Profile) -> String {
         "\n[syscalls]   # {} allowed, {} with conditions; `--json` shows each rule\n",
         calls.allowed, calls.conditional
     ));
+    text.push_str(&format!("\n[record]\nactivity = {}\n", quoted(profile.recording.word())));
     text.push_str(&require(profile));
     text
 }
