@@ -10,6 +10,7 @@ pub mod answer;
 pub mod attach;
 pub mod client;
 pub mod doctor;
+pub mod found;
 pub mod jail;
 pub mod kill;
 pub mod ledger;
@@ -29,6 +30,7 @@ pub mod through;
 pub mod top;
 pub mod typing;
 pub mod verdict;
+pub mod why;
 
 /// Runs the commands of AI agents in a jail, and proves it.
 #[derive(Debug, Parser)]
@@ -73,6 +75,8 @@ pub enum Command {
     Doctor(doctor::Doctor),
     /// Look at verdicts: what was asked, enforced and denied.
     Verdict(verdict::Verdict),
+    /// Say why something was denied in a run, or whether it would be.
+    Why(why::Why),
     /// Show what was run, newest first.
     Log(log::Log),
     /// Look after the ledger: the record of all runs, which cannot be changed unnoticed.
@@ -114,6 +118,7 @@ fn dispatch(cli: Cli, launcher: Option<std::io::Result<Launcher>>) -> ExitCode {
         Command::Policy(policy) => policy::run(&policy),
         Command::Doctor(doctor) => doctor::run(&doctor),
         Command::Verdict(verdict) => verdict::run(&verdict),
+        Command::Why(why) => why::run(&why),
         Command::Log(log) => log::run(&log),
         Command::Ledger(ledger) => ledger::run(&ledger),
         Command::Schema(schema) => schema::run(&schema),

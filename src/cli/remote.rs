@@ -25,16 +25,19 @@ struct Page {
 
 /// Shows one verdict. `why` the ledger's files could not be read.
 pub fn verdict(id: &str, socket: Option<&Path>, why: Option<&LedgerError>) -> ExitCode {
+    one(id, socket, why).map_or_else(|code| code, |verdict| answer::give(&answer::json(&verdict)))
+}
+
+/// One verdict; the exit code where there is none, said already.
+pub fn one(id: &str, socket: Option<&Path>, why: Option<&LedgerError>) -> Result<Verdict, ExitCode> {
     let asked = VerdictGet { id: id.to_owned() };
     let mut answered = match Client::find(socket).and_then(|mut client| client.call("verdict.get", &asked)) {
         Ok(answered) => answered,
-        Err(problem) => return no_answer(&problem, why),
+        Err(problem) => return Err(no_answer(&problem, why)),
     };
     let verdict = answered.get_mut("verdict").map(Value::take).unwrap_or_default();
-    match serde_json::from_value::<Verdict>(verdict) {
-        Ok(verdict) => answer::give(&answer::json(&verdict)),
-        Err(error) => answer::fail(&format!("cannot read what the service answers: {error}")),
-    }
+    serde_json::from_value(verdict)
+        .map_err(|error| answer::fail(&format!("cannot read what the service answers: {error}")))
 }
 
 /// Shows what was run.

@@ -43,7 +43,8 @@ pub enum Action {
     Schema,
 }
 
-fn parse_id(text: &str) -> Result<String, String> {
+/// Reads the beginning of an id.
+pub fn parse_id(text: &str) -> Result<String, String> {
     let fits = text.len() >= 4 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
     if fits { Ok(text.to_ascii_lowercase()) } else { Err("expected at least 4 digits of an id".to_owned()) }
 }

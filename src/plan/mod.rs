@@ -20,6 +20,7 @@ pub mod compile;
 pub mod digest;
 pub mod explain;
 pub mod filter;
+pub mod judge;
 pub mod paths;
 pub mod promise;
 pub mod request;

@@ -12,9 +12,11 @@ use crate::policy::egress::Rules;
 use crate::policy::syscalls::SyscallPolicy;
 
 pub mod check;
+pub mod diff;
 pub mod error;
 mod expand;
 mod lineage;
+pub mod lint;
 pub mod load;
 pub mod narrow;
 pub mod promise;
@@ -23,6 +25,7 @@ pub mod resolve;
 pub mod schema;
 pub mod typed;
 pub mod units;
+pub mod usage;
 
 use promise::{Demand, Promise};
 use recording::Recording;

@@ -8,10 +8,12 @@
 //!
 //! Must not know the host or the request.
 
+use std::path::Path;
+
 use super::error::ProfileError;
 use super::expand::{Sets, Words, expand, set_error};
 use super::lineage::{self, Layer};
-use super::load::Sources;
+use super::load::{Sources, read_draft};
 use super::schema::LimitsTable;
 use super::typed::{Exact, Limit};
 use super::units::{Bytes, Count, Cpus, Span};
@@ -20,22 +22,42 @@ use crate::policy::document::Spot;
 use crate::policy::egress::Rules;
 use crate::policy::egress::rule::Rule;
 use crate::policy::library::Library;
+use crate::policy::names;
 use crate::policy::syscalls::{SyscallPolicy, merge};
 
 /// Resolves profile `name`.
 pub fn resolve(name: &str, sources: &Sources, library: &Library) -> Result<Profile, ProfileError> {
-    let layers = lineage::trace(name, sources)?;
+    combine_all(&lineage::trace(name, sources)?, library)
+}
+
+/// Resolves a draft, wherever it lies and whoever owns it. Drafts are looked at, never run.
+pub fn resolve_draft(path: &Path, sources: &Sources, library: &Library) -> Result<Profile, ProfileError> {
+    combine_all(&trace_draft(path, sources)?, library)
+}
+
+/// The line of descent of a draft, base first.
+pub(super) fn trace_draft(path: &Path, sources: &Sources) -> Result<Vec<Layer>, ProfileError> {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    names::check(&name).map_err(ProfileError::Name)?;
+    let document = read_draft(path).map_err(|error| ProfileError::Open { name: name.clone(), error })?;
+    let file = lineage::read(&name, &document)?;
+    lineage::trace_from(Layer { name, document, file }, sources)
+}
+
+/// What the last of `layers` means, base first.
+pub(super) fn combine_all(layers: &[Layer], library: &Library) -> Result<Profile, ProfileError> {
+    let name = layers.last().map(|layer| layer.name.clone()).unwrap_or_default();
     let mut sets = Sets::default();
     let mut combined = Words::default();
-    for layer in &layers {
+    for layer in layers {
         let (words, errors) = expand(layer, library, &mut sets);
         if let Some(first) = errors.into_iter().next() {
             return Err(first);
         }
         combined = combine(combined, words);
     }
-    let syscalls = syscalls(&layers, library)?;
-    Ok(complete(name, &layers, combined, syscalls))
+    let syscalls = syscalls(layers, library)?;
+    Ok(complete(&name, layers, combined, syscalls))
 }
 
 /// What holds when a child speaks after its parents.
