@@ -8,6 +8,7 @@ use crate::supervise::launch::Launcher;
 
 pub mod answer;
 pub mod attach;
+pub mod begin;
 pub mod client;
 pub mod doctor;
 pub mod found;
@@ -65,6 +66,8 @@ pub enum Command {
     Kill(kill::Kill),
     /// Show a run's output so far, and from now on.
     Attach(attach::Attach),
+    /// Begin a run that a client of a service has prepared, with our input and output.
+    Begin(begin::Begin),
     /// Have a service read its configuration again.
     Reload(reload::Reload),
     /// Look at profiles: what a command may do.
@@ -113,6 +116,7 @@ fn dispatch(cli: Cli, launcher: Option<std::io::Result<Launcher>>) -> ExitCode {
         Command::Top(top) => top::run(&top),
         Command::Kill(kill) => kill::run(&kill),
         Command::Attach(attach) => attach::run(&attach),
+        Command::Begin(begin) => begin::run(&begin),
         Command::Reload(reload) => reload::run(&reload),
         Command::Profile(profile) => profile::run(&profile),
         Command::Policy(policy) => policy::run(&policy),

@@ -4,8 +4,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use serde::Serialize;
 use serde_json::Value;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -19,7 +21,7 @@ use crate::verdict::{Outcome, Output, Reason, Verdict};
 use crate::wire::fault::Fault;
 use crate::wire::privsep::{RunRequest, Terminal};
 use crate::wire::reply::Running;
-use crate::wire::request::{Run, RunSignal, SignalName, Tty};
+use crate::wire::request::{Run, RunBegin, RunSignal, SignalName, Tty};
 use crate::wire::text::Text;
 
 /// What came of it.
@@ -101,12 +103,61 @@ fn reason(problem: Problem) -> Reason {
     }
 }
 
-fn attempt(mut client: Client, request: &RunRequest, beyond: &Beyond) -> Result<Box<Verdict>, Problem> {
+/// Begins the run `id`, which another client has prepared, with our streams. A service that hangs up before it answers had
+/// no connection to spare, and is asked again until `until`.
+pub fn begin(id: &str, socket: Option<&Path>, until: Instant) -> Result<Box<Verdict>, Problem> {
+    let asked = RunBegin { run: id.to_owned(), descriptors: 6 };
+    loop {
+        match converse(Client::find(socket)?, "run.begin", &asked, Streams::END_WITH_COMMAND) {
+            Err(Problem::Gone(_, error)) if is_hang_up(&error) && Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            judged => return judged,
+        }
+    }
+}
+
+fn is_hang_up(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe)
+}
+
+fn attempt(client: Client, request: &RunRequest, beyond: &Beyond) -> Result<Box<Verdict>, Problem> {
+    let streams = Streams { terminal: request.terminal, stays: beyond.jail.is_some(), signals: Signalled::PassOn };
+    converse(client, "run", &params(request, beyond), streams)
+}
+
+/// How a run's streams and signals are dealt with.
+#[derive(Clone, Copy)]
+struct Streams {
+    terminal: Terminal,
+    // A jail that stays may hold streams open that the command had.
+    stays: bool,
+    signals: Signalled,
+}
+
+/// What a signal to us means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Signalled {
+    /// The same to the command.
+    PassOn,
+    /// The end of the command with all that it started: whoever sends it does not look after what is left.
+    EndAll,
+}
+
+impl Streams {
+    const END_WITH_COMMAND: Streams = Streams { terminal: Terminal::None, stays: true, signals: Signalled::EndAll };
+}
+
+fn converse<T: Serialize>(
+    mut client: Client,
+    method: &str,
+    params: &T,
+    streams: Streams,
+) -> Result<Box<Verdict>, Problem> {
     let path = client.path.clone();
     let gone = |error: std::io::Error| Problem::Gone(path.clone(), error);
     let pipes = Pipes::new().map_err(&gone)?;
-    let params = params(request, beyond);
-    let asked = pipes.give(|all| client.send("run", &params, all))?;
+    let asked = pipes.give(|all| client.send(method, params, all))?;
     let running: Running = loop {
         match client.wait()? {
             Message::Result(id, result) if id == asked => {
@@ -119,15 +170,14 @@ fn attempt(mut client: Client, request: &RunRequest, beyond: &Beyond) -> Result<
     let master = client.take_descriptor();
     client.never_wait()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(&gone)?;
-    // A jail that stays may hold streams open that the command had.
-    let (told, ending) = match beyond.jail {
-        None => (None, Ending::Eof),
-        Some(_) => {
+    let (told, ending) = match streams.stays {
+        false => (None, Ending::Eof),
+        true => {
             let (reader, writer) = std::io::pipe().map_err(&gone)?;
             (Some(OwnedFd::from(writer)), Ending::Told(Arc::new(reader.into())))
         }
     };
-    let outside = Outside { terminal: request.terminal, pipes, told, ending };
+    let outside = Outside { streams, pipes, told, ending };
     let judged = runtime.block_on(attend(client, running, master, outside));
     // Threads that still wait for the caller's input must not hold us up.
     runtime.shutdown_background();
@@ -162,7 +212,7 @@ fn params(request: &RunRequest, beyond: &Beyond) -> Run {
 
 /// What we have to do with the command's streams.
 struct Outside {
-    terminal: Terminal,
+    streams: Streams,
     pipes: Pipes,
     // Closed to end the relays.
     told: Option<OwnedFd>,
@@ -176,9 +226,10 @@ async fn attend(
     master: Option<OwnedFd>,
     outside: Outside,
 ) -> Result<Box<Verdict>, Problem> {
-    let Outside { terminal, pipes, told, ending } = outside;
+    let Outside { streams, pipes, told, ending } = outside;
     let path = client.path.clone();
     let gone = |error: std::io::Error| Problem::Gone(path.clone(), error);
+    let has_terminal = master.is_some();
     let mut signals = Signals::listen().map_err(&gone)?;
     let tally = Arc::new(Tally::default());
     let raw = if master.is_some() { Raw::enter().map_err(|errno| gone(errno.into()))? } else { None };
@@ -195,6 +246,7 @@ async fn attend(
                 (libc::SIGWINCH, Some(master)) => watch::follow_size(master.as_fd()),
                 (libc::SIGWINCH, None) => {}
                 (number, _) => {
+                    let number = if streams.signals == Signalled::EndAll { libc::SIGKILL } else { number };
                     let params = RunSignal { run: running.run.clone(), signal: SignalName::Number(number) };
                     client.get_mut().send("run.signal", &params, &[])?;
                 }
@@ -206,7 +258,7 @@ async fn attend(
         relay.join().map_err(|_| gone(std::io::Error::other("a relay of output panicked")))?;
     }
     drop(raw);
-    let observed = terminal != Terminal::None || (running.relayed[1] && running.relayed[2]);
+    let observed = has_terminal || streams.terminal != Terminal::None || (running.relayed[1] && running.relayed[2]);
     Ok(Box::new(with_output(verdict, &tally, observed)))
 }
 

@@ -75,6 +75,12 @@ impl Admission {
         waiting.await.map_err(|_| Fault::refused("stopping", "the service is stopping").with_retry_after(1000))
     }
 
+    /// Whether one more of `uid` may wait.
+    pub fn has_room(&self, uid: u32, limits: &Limits) -> bool {
+        let state = self.state.borrow();
+        state.callers.get(&uid).is_none_or(|caller| caller.waiting.len() < limits.waiting_per_caller)
+    }
+
     /// Counts something that is no run, and costs as much as starting one.
     pub fn count(&self, uid: u32, limits: &Limits) -> Result<(), Fault> {
         let mut state = self.state.borrow_mut();

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::config::{Role, Standing};
 use super::connection::Client;
-use super::{files, jails, running, top, verdicts};
+use super::{files, jails, prepared, running, top, verdicts};
 use crate::jail::mandate::Profiles;
 use crate::wire::fault::{Fault, number};
 use crate::wire::reply::{self, Done, PROTOCOL, Pong, SessionEnded, Written};
@@ -26,6 +26,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 pub fn descriptors(request: &Request) -> usize {
     match request {
         Request::Run(run) => run.descriptors,
+        Request::RunBegin(begin) => begin.descriptors,
         _ => 0,
     }
 }
@@ -34,6 +35,8 @@ pub fn descriptors(request: &Request) -> usize {
 pub async fn answer(client: &Rc<Client>, id: Id, request: Request, descriptors: Vec<OwnedFd>) {
     let answered = match request {
         Request::Run(run) => return running::run(client, id, *run, descriptors).await,
+        Request::RunPrepare(run) => prepared::prepare(client, *run).await,
+        Request::RunBegin(begin) => return running::begin_prepared(client, id, &begin, descriptors).await,
         Request::Ping(_) => Ok(json!(ping(client))),
         Request::RunStdin(input) => stdin(client, *input).await,
         Request::RunSignal(signal) => send_signal(client, &signal),

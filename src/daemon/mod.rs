@@ -36,6 +36,7 @@ pub mod metrics;
 pub mod notify;
 pub mod order;
 pub mod outbox;
+pub mod prepared;
 pub mod privsep;
 pub mod ready;
 pub mod recorder;

@@ -25,6 +25,8 @@ use super::connection::Client;
 use super::jails::{self, Inside};
 use super::link;
 use super::order::{self, Ends, Order};
+use super::outbox::Outbox;
+use super::prepared;
 use super::ready::{self, Kind};
 use super::recording::Claim;
 use super::runs::Entry;
@@ -36,7 +38,7 @@ use crate::verdict::{Asked, Caller, Output, Reason, Seen, Verdict};
 use crate::wire::fault::{Fault, number};
 use crate::wire::privsep::{Cause, Ended as End, FromLauncher, Started, ToLauncher, Work};
 use crate::wire::reply::{self, Ended, Running, Stream};
-use crate::wire::request::{Run, Stdin};
+use crate::wire::request::{Run, RunBegin, Stdin};
 use crate::wire::rpc::Id;
 
 /// How long a run takes before the next one is prepared beside it.
@@ -74,13 +76,42 @@ struct Under {
 
 /// Starts a run and answers; the rest of it goes on by itself.
 pub async fn run(client: &Rc<Client>, id: Id, asked: Run, descriptors: Vec<OwnedFd>) {
+    start(client, id, asked, descriptors, None).await;
+}
+
+/// Starts a run that was prepared, perhaps by another client, who is told how it ended.
+pub async fn begin_prepared(client: &Rc<Client>, id: Id, begin: &RunBegin, descriptors: Vec<OwnedFd>) {
+    match prepared::take(client, &begin.run).await {
+        Ok((asked, by)) => {
+            let asked = Run { descriptors: begin.descriptors, ..asked };
+            start(client, id, asked, descriptors, Some((&begin.run, by))).await;
+        }
+        Err(fault) => drop(client.fault(Some(&id), &fault).await),
+    }
+}
+
+/// Starts a run, which may have a name already, and somebody to tell.
+async fn start(
+    client: &Rc<Client>,
+    id: Id,
+    asked: Run,
+    descriptors: Vec<OwnedFd>,
+    prepared: Option<(&str, Rc<Outbox>)>,
+) {
     let typed = as_typed(client, &asked);
-    let order = match order(client, &id, asked, descriptors) {
+    let mut order = match order(client, &id, asked, descriptors) {
         Ok(order) => order,
         Err(fault) => return turn_down(client, &id, typed, fault).await,
     };
+    if let Some((run, _)) = &prepared {
+        order.label.id = (*run).to_owned();
+    }
     let kept = client.service.config().limits.output_kept;
     let (entry, signals) = Entry::new(order.label.clone(), kept);
+    // Whoever began it is told anyway.
+    if let Some((_, by)) = prepared.filter(|(_, by)| !Rc::ptr_eq(by, &client.outbox)) {
+        entry.tell(&by);
+    }
     let asked = Asked {
         id: order.label.id.clone(),
         time: order.label.time.clone(),

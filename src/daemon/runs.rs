@@ -101,6 +101,8 @@ pub struct Entry {
     master: RefCell<Option<OwnedFd>>,
     kept: RefCell<Kept>,
     attached: RefCell<Vec<Weak<Outbox>>>,
+    // Who prepared it, and is told how it ended.
+    told: RefCell<Weak<Outbox>>,
     // There is more output, or it is over.
     news: Notify,
     // The line that says how it ended.
@@ -130,6 +132,7 @@ impl Entry {
             master: RefCell::new(None),
             kept: RefCell::new(Kept { chunks: VecDeque::new(), bytes: 0, most, lost: 0 }),
             attached: RefCell::default(),
+            told: RefCell::default(),
             news: Notify::new(),
             last: RefCell::new(None),
         };
@@ -149,10 +152,17 @@ impl Entry {
         *self.master.borrow_mut() = None;
         *self.last.borrow_mut() = Some(line.clone());
         self.news.notify_waiters();
-        for outbox in self.attached.borrow_mut().drain(..).filter_map(|outbox| outbox.upgrade()) {
+        let told = self.told.take();
+        let attached: Vec<_> = self.attached.borrow_mut().drain(..).filter(|outbox| !outbox.ptr_eq(&told)).collect();
+        for outbox in attached.into_iter().chain([told]).filter_map(|outbox| outbox.upgrade()) {
             // One that has no room has missed output already.
             outbox.try_put(line.as_ref().clone());
         }
+    }
+
+    /// Has `outbox` told how it ended, and nothing else.
+    pub fn tell(&self, outbox: &Rc<Outbox>) {
+        *self.told.borrow_mut() = Rc::downgrade(outbox);
     }
 
     /// Has it ended.

@@ -11,6 +11,7 @@ use super::budget::Budgets;
 use super::config::Config;
 use super::jails::Jails;
 use super::link::Link;
+use super::prepared::Prepared;
 use super::privsep::Ask;
 use super::ready::Pool;
 use super::recording::{Claim, Recording};
@@ -42,6 +43,8 @@ pub struct Service {
     pub jails: Jails,
     /// How many jails are made ahead.
     pub pool: Pool,
+    /// Runs that were told and not begun.
+    pub prepared: Prepared,
     /// Who writes down what was run.
     pub recording: Rc<Recording>,
     /// Who wants to hear of each verdict.
@@ -66,6 +69,7 @@ impl Service {
             runs: Runs::default(),
             jails: Jails::default(),
             pool: Pool::default(),
+            prepared: Prepared::default(),
             followers: Followers::default(),
             null,
             counters: RefCell::default(),

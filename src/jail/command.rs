@@ -21,7 +21,7 @@ use crate::confine::{Failed, descriptors, landlock, seccomp};
 use crate::plan::Naming;
 use crate::plan::filter::Program;
 use crate::sys::{process, terminal};
-use crate::wire::privsep::{Command, Failure, Finding, Orders, Work};
+use crate::wire::privsep::{Command, Failure, Finding, Keeps, Orders, Work};
 
 /// What a run's first process says before it becomes the command.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
@@ -92,6 +92,10 @@ pub fn become_command(assigned: Option<Assignment>, worn: Worn<'_>, words: Chann
 fn dress(worn: Worn<'_>, words: &Channel) -> Result<(), Word> {
     let Worn { orders, brokered, shielded } = worn;
     setsid().map_err(Failed::at("setsid"))?;
+    if orders.keeps == Keeps::ManyRuns {
+        // What leaves its parent stays below the command while that runs, and so can be ended with it. Survives `execve`.
+        process::become_subreaper().map_err(Failed::at("become_subreaper"))?;
+    }
     umask(Mode::from_bits_truncate(0o022));
     process::reset_signals().map_err(Failed::at("reset_signals"))?;
     if orders.plan.naming == Naming::Brokered {

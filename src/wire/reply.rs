@@ -55,6 +55,13 @@ pub struct Running {
     pub wall_ms: Option<u64>,
 }
 
+/// Answer of `run.prepare`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Prepared {
+    /// Names the run, once `run.begin` has started it, and afterwards its verdict.
+    pub run: String,
+}
+
 /// Answer of `run.stdin`, once the command's pipe or terminal has taken it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Written {

@@ -73,6 +73,17 @@ pub struct Run {
     pub detach: bool,
 }
 
+/// `run.begin`: start a run that `run.prepare` has told, with the streams of this connection's client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunBegin {
+    /// Which run.
+    pub run: String,
+    /// How many descriptors came along, as for `run`.
+    #[serde(default)]
+    pub descriptors: usize,
+}
+
 /// `jail.open`: make a jail that stays, for runs with `jail`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::fault::{Fault, number};
 use super::frame::{MOST_DEPTH, is_shallow};
-use super::reply::{Done, InUse, Jail, Jails, Kept, Listed, Pong, Running, Runs, SessionEnded, Written};
+use super::reply::{Done, InUse, Jail, Jails, Kept, Listed, Pong, Prepared, Running, Runs, SessionEnded, Written};
 use super::reply_files::{Content, Directory, Stat};
 use super::reply_verdicts::{One, Page};
 use super::request::*;
@@ -70,6 +70,8 @@ macro_rules! methods {
 methods! {
     "ping" => Ping(Nothing) -> Pong,
     "run" => Run(Run) -> Running,
+    "run.prepare" => RunPrepare(Run) -> Prepared,
+    "run.begin" => RunBegin(RunBegin) -> Running,
     "run.stdin" => RunStdin(RunStdin) -> Written,
     "run.signal" => RunSignal(RunSignal) -> Done,
     "run.resize" => RunResize(RunResize) -> Done,

@@ -27,6 +27,7 @@ mod jails;
 mod kills;
 mod malice;
 mod narrow;
+mod prepared;
 mod protocol;
 mod races;
 mod ready;
