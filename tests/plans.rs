@@ -289,6 +289,7 @@ fn request() -> Request {
             owner: Owner { uid: 1000, gid: 1000 },
             hooks: None,
         },
+        mounts: Vec::new(),
         cwd: None,
         timeout_ms: None,
     }

@@ -130,6 +130,7 @@ fn keep(name: &str, sources: &Sources, caller: &Caller, facts: &HostFacts, gate_
             owner: Owner { uid: caller.uid, gid: caller.gid },
             hooks: None,
         },
+        mounts: Vec::new(),
         cwd: None,
         timeout_ms: None,
     };

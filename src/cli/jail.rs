@@ -133,6 +133,7 @@ fn open(open: &Open) -> Result<String, Problem> {
         age_ms: open.age.map(|span| span.0),
         until_disconnect: false,
         narrow: None,
+        mounts: Vec::new(),
         tier: open.tier.map(|tier| Tier::from(tier).word().to_owned()),
     };
     let opened = client.call("jail.open", &params)?;

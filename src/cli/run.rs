@@ -284,6 +284,7 @@ fn request(run: &Run) -> Result<RunRequest, String> {
         terminal: choose_terminal(run),
         timeout_ms: run.timeout.map(|span| span.0),
         narrow: Narrow { record: run.record, ..Narrow::default() },
+        mounts: Vec::new(),
     })
 }
 

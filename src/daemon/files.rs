@@ -234,6 +234,7 @@ fn request(jail: &Open, job: &FileJob) -> RunRequest {
         terminal: Terminal::None,
         timeout_ms: Some(WALL_MS),
         narrow: Default::default(),
+        mounts: Vec::new(),
     }
 }
 

@@ -23,6 +23,9 @@ use crate::wire::reply;
 use crate::wire::request::JailOpen;
 use crate::wire::rpc::Id;
 
+/// Most directories beside a workspace.
+const MOST_MOUNTS: usize = 64;
+
 /// One open jail.
 pub struct Open {
     /// As a client is shown it.
@@ -159,7 +162,13 @@ async fn raise(client: &Client, asked: JailOpen) -> Result<Rc<Open>, Fault> {
     let named = Named { profile: &asked.profile, agent: &asked.agent, workspace: &asked.workspace };
     let (profile, workspace) = named.choose(&config, &standing)?;
     let tier = asked.tier.as_deref().map(order::tier).transpose()?;
-    let request = RunRequest::for_jail(profile, tier, workspace.clone(), asked.narrow.unwrap_or_default());
+    if asked.mounts.len() > MOST_MOUNTS {
+        let message = format!("more than {MOST_MOUNTS} directories beside the workspace");
+        return Err(Fault::refused("request_invalid", message));
+    }
+    let mounts = asked.mounts.into_iter().map(|mount| (mount.path.0, mount.at)).collect();
+    let narrow = asked.narrow.unwrap_or_default();
+    let request = RunRequest { mounts, ..RunRequest::for_jail(profile, tier, workspace.clone(), narrow) };
     let lifetime = Lifetime {
         idle_ms: asked.idle_ms.map_or(config.limits.idle_ms, |asked| asked.min(config.limits.idle_ms)),
         age_ms: asked.age_ms.map_or(config.limits.age_ms, |asked| asked.min(config.limits.age_ms)),

@@ -104,6 +104,7 @@ pub fn understand(
         terminal,
         timeout_ms: run.timeout_ms,
         narrow: run.narrow.unwrap_or_default(),
+        mounts: Vec::new(),
     };
     let wiring = wire(run.stdin, descriptors, terminal)?;
     Ok(Order { label, request, jail, wiring, detach: run.detach, argv })

@@ -2,18 +2,20 @@
 //!
 //! Nothing is done yet. `explain` shows what is decided here, and a run enforces it.
 
+use std::path::{Path, PathBuf};
+
 use super::ahead::Setting;
 use super::init::HeadStart;
 use super::not_started::NotStarted;
 use super::opening::Jail;
 use super::survey;
 use super::trees::Trees;
-use super::workspace::{self, Workspace};
+use super::workspace::{self, Judged, Workspace};
 use crate::confine::Ids;
-use crate::host::{HostFacts, IdmappedMounts, Tier};
+use crate::host::{IdmappedMounts, Tier};
 use crate::plan::compile::{Refused, TierPolicies, compile, own_set};
 use crate::plan::filter::{self, Otherwise};
-use crate::plan::request::{Caller, Request};
+use crate::plan::request::{MountedDirectory, Request};
 use crate::plan::{self, Identity, Plan, View, built_in};
 use crate::policy::library::Library;
 use crate::policy::syscalls::{SyscallPolicy, merge};
@@ -36,6 +38,8 @@ pub struct Prepared {
     pub trees: Trees,
     /// Held open until the jail stands: what was judged is what is mounted.
     pub workspace: Workspace,
+    /// What is beside it, with where it is shown.
+    pub mounts: Vec<(PathBuf, Judged)>,
 }
 
 /// What is decided for one request on this host. `explain` shows it, a run enforces it.
@@ -44,6 +48,7 @@ struct Decided {
     trees: Trees,
     library: Library,
     workspace: Workspace,
+    mounts: Vec<(PathBuf, Judged)>,
 }
 
 /// Decides as a run would, for somebody who wants to know and runs nothing.
@@ -75,12 +80,12 @@ pub fn fit(request: &RunRequest, setting: &Setting, jail: Jail) -> Result<(Jail,
 fn prepare(request: &RunRequest, setting: &Setting, jail: &Jail) -> Result<Prepared, NotStarted> {
     let tier = jail.birth.tier;
     let ids = choose_ids(tier, setting.own, jail.init.as_raw());
-    let Decided { plan, trees, library, workspace } = decide(request, setting, tier, ids)?;
+    let Decided { plan, trees, library, workspace, mounts } = decide(request, setting, tier, ids)?;
     let ids = match plan.identity {
         Identity::Caller(owner) => Ids { uid: owner.uid, gid: owner.gid },
         Identity::ThrowAway { .. } | Identity::Mapped(_) => ids,
     };
-    Ok(Prepared { remainder: plan.view.clone(), plan, ids, library, trees, workspace })
+    Ok(Prepared { remainder: plan.view.clone(), plan, ids, library, trees, workspace, mounts })
 }
 
 fn decide(request: &RunRequest, setting: &Setting, tier: Tier, ids: Ids) -> Result<Decided, NotStarted> {
@@ -95,15 +100,30 @@ fn decide(request: &RunRequest, setting: &Setting, tier: Tier, ids: Ids) -> Resu
     let profile = request.narrow.apply(profile).map_err(malformed)?;
     let cwd = request.cwd.as_deref().map(workspace::path_of);
     let workspace = workspace::open(&workspace::path_of(&request.workspace), cwd.as_deref(), caller, *own)?;
+    let judge = |(path, at): &(Vec<u8>, String)| {
+        let judged = workspace::judge(&workspace::path_of(path), caller, *own)?;
+        Ok((PathBuf::from(at), judged))
+    };
+    let mounts = request.mounts.iter().map(judge).collect::<Result<Vec<_>, Refused>>()?;
     let mut trees = Trees::new(ids);
     let idmapped = match tier {
         Tier::Root => trees.add_workspace(&workspace, &profile)?,
         Tier::User | Tier::Bare => IdmappedMounts::Work,
     };
     let facts = survey::facts(tier, controllers.clone(), idmapped);
-    let plan = make_plan(&profile, request, caller, &workspace, &facts, &library)?;
+    let request = Request {
+        caller: caller.clone(),
+        workspace: workspace.directory.clone(),
+        mounts: mounts.iter().map(|(at, judged)| mounted(at, judged)).collect(),
+        cwd: workspace.cwd.clone(),
+        timeout_ms: request.timeout_ms,
+    };
+    let plan = compile(&profile, &request, &facts, &TierPolicies::find(facts.tier, &library)?)?;
+    for below in mounts.iter().filter_map(|(at, _)| at.strip_prefix(plan.workspace.as_ref()?).ok()) {
+        workspace::refuse_no_place(&workspace, below, caller, *own)?;
+    }
     trees.add_owned(&plan, caller, *own)?;
-    Ok(Decided { plan, trees, library, workspace })
+    Ok(Decided { plan, trees, library, workspace, mounts })
 }
 
 /// The tier that was asked for, if it can be had, or the best.
@@ -149,22 +169,8 @@ pub fn load_profile(name: &str, sources: &Sources, library: &Library) -> Result<
     })
 }
 
-fn make_plan(
-    profile: &Profile,
-    request: &RunRequest,
-    caller: &Caller,
-    workspace: &Workspace,
-    facts: &HostFacts,
-    library: &Library,
-) -> Result<Plan, NotStarted> {
-    let tiers = TierPolicies::find(facts.tier, library)?;
-    let request = Request {
-        caller: caller.clone(),
-        workspace: workspace.directory.clone(),
-        cwd: workspace.cwd.clone(),
-        timeout_ms: request.timeout_ms,
-    };
-    Ok(compile(profile, &request, facts, &tiers)?)
+fn mounted(at: &Path, judged: &Judged) -> MountedDirectory {
+    MountedDirectory { path: judged.path.clone(), owner: judged.owner, at: at.to_path_buf() }
 }
 
 fn policy_refused(name: &str, error: String) -> Refused {

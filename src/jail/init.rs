@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -144,8 +144,8 @@ fn build(begun: Option<Root>, orders: &Orders, trees: Vec<OwnedFd>, birth: Birth
     let trees: BTreeMap<PathBuf, OwnedFd> = orders.trees.iter().map(PathBuf::from).zip(trees).collect();
     let root = begun.map_or_else(mounts::begin, Ok)?;
     mounts::fill(&root, &orders.plan.view.entries, &trees, ids, birth.opener())?;
-    if let Some(workspace) = &orders.plan.workspace {
-        mounts::must_be(&root, workspace, orders.judged)?;
+    for (path, identity) in &orders.judged {
+        mounts::must_be(&root, Path::new(path), *identity)?;
     }
     let shielded = shields::raise(&root, &orders.plan.shields, orders.plan.workspace.as_deref())?;
     mounts::enter(root)?;

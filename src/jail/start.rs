@@ -214,11 +214,18 @@ fn order(jail: &Jail, prepared: &Prepared, private: &str, keeps: Keeps) -> Resul
         uid: prepared.ids.uid,
         gid: prepared.ids.gid,
         trees: paths,
-        judged: prepared.workspace.identity,
+        judged: judged(prepared),
         outsider: nix::unistd::getpid().as_raw(),
         keeps,
     };
     jail.order(orders, &trees)
+}
+
+/// What must be mounted where, if anything is.
+fn judged(prepared: &Prepared) -> Vec<(String, (u64, u64))> {
+    let place = |path: &std::path::Path| path.to_string_lossy().into_owned();
+    let workspace = prepared.plan.workspace.iter().map(|at| (place(at), prepared.workspace.identity));
+    workspace.chain(prepared.mounts.iter().map(|(at, judged)| (place(at), judged.identity))).collect()
 }
 
 /// Waits until init has joined its groups, and reads back whether it did and what limits they have: from inside nobody

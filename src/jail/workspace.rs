@@ -52,16 +52,22 @@ pub struct Workspace {
     pub cwd: Option<PathBuf>,
 }
 
+/// A directory that was opened as the caller, and that may be shown.
+#[derive(Debug)]
+pub struct Judged {
+    /// Held open, so that what was judged is what is mounted.
+    pub descriptor: OwnedFd,
+    /// Device and inode.
+    pub identity: (u64, u64),
+    /// Its real path.
+    pub path: PathBuf,
+    /// Who owns it on disk.
+    pub owner: Owner,
+}
+
 /// Opens `path` with the caller's credentials and refuses what is no workspace.
 pub fn open(path: &Path, cwd: Option<&Path>, caller: &Caller, own: Ids) -> Result<Workspace, Refused> {
-    let descriptor = open_directory(path, caller, own, "workspace")?;
-    let real = real_path(&descriptor)?;
-    refuse_by_place(&real, caller)?;
-    if own.uid != 0 {
-        // Root reads no profiles from homes.
-        refuse_profiles(&real, caller)?;
-    }
-    let workspace = look(descriptor, real, caller, own)?;
+    let workspace = look_for_hooks(judge(path, caller, own)?, caller, own)?;
     let cwd = cwd.map(|cwd| open_cwd(cwd, &workspace.directory.path, caller, own)).transpose()?;
     Ok(Workspace { cwd, ..workspace })
 }
@@ -70,12 +76,31 @@ pub fn open(path: &Path, cwd: Option<&Path>, caller: &Caller, own: Ids) -> Resul
 pub fn is_still(before: &Workspace, path: &Path, caller: &Caller, own: Ids) -> Result<bool, Refused> {
     let descriptor = open_directory(path, caller, own, "workspace")?;
     let real = real_path(&descriptor)?;
-    let now = look(descriptor, real, caller, own)?;
+    let now = look_for_hooks(look(descriptor, real, caller, own)?, caller, own)?;
     Ok(now.identity == before.identity && now.directory == before.directory)
 }
 
+fn look_for_hooks(judged: Judged, caller: &Caller, own: Ids) -> Result<Workspace, Refused> {
+    let Judged { descriptor, identity, path, owner } = judged;
+    let hooks = as_caller(Ids { uid: caller.uid, gid: caller.gid }, own, || Ok(hooks_directory(&descriptor, &path)));
+    let hooks = hooks.map_err(|errno| refuse("workspace", &path, errno.desc()))?;
+    Ok(Workspace { descriptor, identity, directory: WorkspaceDirectory { path, owner, hooks }, cwd: None })
+}
+
+/// Opens `path` with the caller's credentials and refuses what holds anything but work of theirs.
+pub fn judge(path: &Path, caller: &Caller, own: Ids) -> Result<Judged, Refused> {
+    let descriptor = open_directory(path, caller, own, "workspace")?;
+    let real = real_path(&descriptor)?;
+    refuse_by_place(&real, caller)?;
+    if own.uid != 0 {
+        // Root reads no profiles from homes.
+        refuse_profiles(&real, caller)?;
+    }
+    look(descriptor, real, caller, own)
+}
+
 /// Judges a directory by what it is, wherever it is.
-fn look(descriptor: OwnedFd, real: PathBuf, caller: &Caller, own: Ids) -> Result<Workspace, Refused> {
+fn look(descriptor: OwnedFd, real: PathBuf, caller: &Caller, own: Ids) -> Result<Judged, Refused> {
     let stat = fstat(&descriptor).map_err(|errno| refuse("workspace", &real, errno.desc()))?;
     let owner = Owner { uid: stat.st_uid, gid: stat.st_gid };
     if caller.uid != 0 && owner.uid != caller.uid {
@@ -96,14 +121,7 @@ fn look(descriptor: OwnedFd, real: PathBuf, caller: &Caller, own: Ids) -> Result
             "choose a directory that tells them apart, on a filesystem such as ext4, xfs or btrfs",
         ));
     }
-    let hooks = as_caller(Ids { uid: caller.uid, gid: caller.gid }, own, || Ok(hooks_directory(&descriptor, &real)));
-    let hooks = hooks.map_err(|errno| refuse("workspace", &real, errno.desc()))?;
-    Ok(Workspace {
-        descriptor,
-        identity: (stat.st_dev, stat.st_ino),
-        directory: WorkspaceDirectory { path: real, owner, hooks },
-        cwd: None,
-    })
+    Ok(Judged { descriptor, identity: (stat.st_dev, stat.st_ino), path: real, owner })
 }
 
 /// A directory in `workspace`, as a real path of the host.
@@ -115,6 +133,19 @@ pub fn open_cwd(cwd: &Path, workspace: &Path, caller: &Caller, own: Ids) -> Resu
     }
     let message = format!("cwd `{}` is outside the workspace `{}`", real.display(), workspace.display());
     Err(refused("cwd_outside", message, "give a directory inside the workspace, or another --workspace"))
+}
+
+/// Refuses to show something at `below` in the workspace where no directory is: making one there is the caller's business.
+pub fn refuse_no_place(workspace: &Workspace, below: &Path, caller: &Caller, own: Ids) -> Result<(), Refused> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let resolve = ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_BENEATH;
+    let caller_ids = Ids { uid: caller.uid, gid: caller.gid };
+    let how = OpenHow::new().flags(flags).resolve(resolve);
+    let opened = as_caller(caller_ids, own, || open_resolved(&workspace.descriptor, below, how));
+    opened.map(drop).map_err(|errno| {
+        let message = format!("nothing can be shown at `{}` in the workspace: {}", below.display(), errno.desc());
+        refused("mount_unusable", message, "make a directory there first")
+    })
 }
 
 fn open_directory(path: &Path, caller: &Caller, own: Ids, what: &str) -> Result<OwnedFd, Refused> {

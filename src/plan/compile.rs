@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::beside;
 use super::built_in;
 use super::paths::Paths;
 use super::request::Request;
@@ -96,8 +97,10 @@ pub fn compile(profile: &Profile, request: &Request, host: &HostFacts, tiers: &T
     refuse_egress(profile, host)?;
     let paths = place_workspace(profile, request, host);
     refuse_hidden_workspace(profile, request, &paths)?;
+    beside::refuse_unusable(profile, request, host, &paths)?;
     let vetting = decide_vetting(profile, host);
-    let shields = shield::inside_the_jail(profile, request.workspace.hooks.as_deref(), &paths, vetting);
+    let mut shields = shield::inside_the_jail(profile, request.workspace.hooks.as_deref(), &paths, vetting);
+    beside::add_shields(profile, request, &paths, &mut shields);
     let naming = decide_naming(profile, &shields, host);
     let recording = if host.seccomp_notify { profile.recording } else { Recording::Off };
     let (view, rules) = view::build(profile, request, host, &paths);

@@ -15,6 +15,7 @@ use crate::profile::promise::Promise;
 use crate::profile::recording::Recording;
 
 pub mod ahead;
+pub mod beside;
 pub mod built_in;
 pub mod compile;
 pub mod digest;

@@ -30,6 +30,17 @@ pub struct WorkspaceDirectory {
     pub hooks: Option<String>,
 }
 
+/// A directory beside the workspace, which can be read: opened and judged as a workspace is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountedDirectory {
+    /// Its real path on the host.
+    pub path: PathBuf,
+    /// Who owns it on disk.
+    pub owner: Owner,
+    /// Where it is shown.
+    pub at: PathBuf,
+}
+
 /// One request, as far as the plan depends on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -37,6 +48,8 @@ pub struct Request {
     pub caller: Caller,
     /// Where.
     pub workspace: WorkspaceDirectory,
+    /// What is beside it.
+    pub mounts: Vec<MountedDirectory>,
     /// Where the command starts: a host path inside the workspace, or none for the workspace itself.
     pub cwd: Option<PathBuf>,
     /// The caller's own wall limit in milliseconds; it can only shorten the profile's.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::beside;
 use super::paths::{Paths, lies_at_or_below};
 use super::request::Request;
 use super::{Entry, HostPath, Missing, Owner, Rights, View};
@@ -95,6 +96,7 @@ pub fn build(profile: &Profile, request: &Request, host: &HostFacts, paths: &Pat
 fn granted(profile: &Profile, request: &Request, paths: &Paths) -> BTreeMap<PathBuf, HostPath> {
     let mut all: BTreeMap<PathBuf, HostPath> = BTreeMap::new();
     let files = &profile.filesystem;
+    all.extend(beside::entries(profile, request));
     if let (Some(at), Some(entry)) = (&paths.workspace, workspace(profile, request)) {
         all.insert(at.clone(), entry);
     }

@@ -124,6 +124,8 @@ pub struct RunRequest {
     pub timeout_ms: Option<u64>,
     /// What the caller takes away from the profile.
     pub narrow: Narrow,
+    /// Directories beside the workspace: on the host, and where they are shown.
+    pub mounts: Vec<(Text, String)>,
 }
 
 impl RunRequest {
@@ -141,6 +143,7 @@ impl RunRequest {
             terminal: Terminal::None,
             timeout_ms: None,
             narrow,
+            mounts: Vec::new(),
         }
     }
 
@@ -245,8 +248,9 @@ pub struct Orders {
     pub gid: u32,
     /// Paths in the view whose trees come as descriptors.
     pub trees: Vec<String>,
-    /// Device and inode of the workspace that was judged: what is mounted must be the same.
-    pub judged: (u64, u64),
+    /// Paths in the view with device and inode of what was judged: the workspace, and what is beside it. What is mounted must
+    /// be the same.
+    pub judged: Vec<(String, (u64, u64))>,
     /// A pid outside the jail that a probe tries to signal.
     pub outsider: i32,
     /// How many runs it is for.

@@ -112,9 +112,22 @@ pub struct JailOpen {
     /// Less than the profile grants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub narrow: Option<Narrow>,
+    /// Further directories, which can be read in it. Each is judged as a workspace is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<Mount>,
     /// Take this tier instead of the best there is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<String>,
+}
+
+/// A directory beside the workspace, which can be read in the jail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Mount {
+    /// On the host, absolute.
+    pub path: Text,
+    /// In the jail, absolute: where nothing else is, or an empty directory of the workspace.
+    pub at: String,
 }
 
 /// `jail.close`: end what runs in it, and take it away.

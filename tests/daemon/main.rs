@@ -18,6 +18,7 @@ mod schema;
 mod service;
 
 mod background;
+mod beside;
 mod callers;
 mod clients;
 mod files;

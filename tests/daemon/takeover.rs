@@ -137,6 +137,7 @@ pub fn request(profile: &str, workspace: &Path, argv: &[&str]) -> RunRequest {
         terminal: Terminal::None,
         timeout_ms: None,
         narrow: Default::default(),
+        mounts: Vec::new(),
     }
 }
 

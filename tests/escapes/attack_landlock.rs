@@ -32,6 +32,7 @@ pub fn plan(tier: Tier, abi: u32, workspace: &Path, lowered: bool) -> Result<Pla
     let request = Request {
         caller: Caller { uid, gid, name: "caller".into(), home: "/nonexistent".into() },
         workspace: WorkspaceDirectory { path: workspace.into(), owner: Owner { uid, gid }, hooks: None },
+        mounts: Vec::new(),
         cwd: None,
         timeout_ms: None,
     };

@@ -114,6 +114,7 @@ fn request(kind: &str, workspace: Vec<u8>, tier: Tier) -> RunRequest {
         terminal: Terminal::None,
         timeout_ms: None,
         narrow: Default::default(),
+        mounts: Vec::new(),
     };
     match kind {
         "argv-nul" => request.argv.push(nul()),

@@ -131,6 +131,7 @@ fn request(argv: &[&str]) -> Box<RunRequest> {
         inherited: vec![(b"LANG".to_vec(), b"C".to_vec())],
         timeout_ms: Some(1000),
         narrow: Narrow::default(),
+        mounts: Vec::new(),
     })
 }
 

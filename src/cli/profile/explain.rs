@@ -111,6 +111,7 @@ fn request(explain: &Explain) -> std::io::Result<RunRequest> {
         terminal: Terminal::None,
         timeout_ms: None,
         narrow: Default::default(),
+        mounts: Vec::new(),
     })
 }
 

@@ -16,7 +16,7 @@ use crate::plan::judge::{self, Access, Judged};
 use crate::plan::paths::Paths;
 use crate::plan::shield;
 use crate::plan::{Entry, Plan};
-use crate::wire::privsep::{RunRequest, Terminal};
+use crate::wire::privsep::RunRequest;
 use crate::wire::text::printable;
 
 /// Links in a row that are followed; the kernel follows as many.
@@ -75,19 +75,9 @@ pub fn run(question: &Question<'_>) -> ExitCode {
 fn request(question: &Question<'_>) -> std::io::Result<RunRequest> {
     let here = std::env::current_dir()?;
     let workspace = question.workspace.map_or(here.clone(), |workspace| here.join(workspace));
-    Ok(RunRequest {
-        profile: question.profile.to_owned(),
-        tier: question.tier.map(Tier::from),
-        argv: Vec::new(),
-        set: Vec::new(),
-        pass: Vec::new(),
-        inherited: Vec::new(),
-        workspace: workspace.into_os_string().into_vec(),
-        cwd: None,
-        terminal: Terminal::None,
-        timeout_ms: None,
-        narrow: Default::default(),
-    })
+    let tier = question.tier.map(Tier::from);
+    let workspace = workspace.into_os_string().into_vec();
+    Ok(RunRequest::for_jail(question.profile.to_owned(), tier, workspace, Default::default()))
 }
 
 fn host_workspace(request: &RunRequest) -> PathBuf {
