@@ -14,7 +14,7 @@ mod policy;
 #[path = "src/profile/mod.rs"]
 mod profile;
 
-const BUILT_IN: [&str; 6] = ["base", "offline", "readonly", "skill-test", "trusted", "untrusted"];
+const BUILT_IN: [&str; 7] = ["base", "offline", "openclaw", "readonly", "skill-test", "trusted", "untrusted"];
 
 /// Whose paths are shown ahead: the default profile.
 const AHEAD: &str = "untrusted";

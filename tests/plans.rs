@@ -22,7 +22,7 @@ use clawjail::profile::resolve::resolve;
 use clawjail::profile::units::Span;
 use serde_json::Value;
 
-const SHIPPED: [&str; 6] = ["base", "offline", "readonly", "skill-test", "trusted", "untrusted"];
+const SHIPPED: [&str; 7] = ["base", "offline", "openclaw", "readonly", "skill-test", "trusted", "untrusted"];
 const TIERS: [Tier; 3] = [Tier::Root, Tier::User, Tier::Bare];
 
 #[test]

@@ -15,7 +15,7 @@ macro_rules! resolved {
 }
 
 const PROFILES: &[(&str, &[u8])] =
-    resolved!("profile": "base", "offline", "readonly", "skill-test", "trusted", "untrusted");
+    resolved!("profile": "base", "offline", "openclaw", "readonly", "skill-test", "trusted", "untrusted");
 
 /// Those that [`super::compile`] and the launcher name; the others are in the profiles already.
 const SETS: &[(&str, &[u8])] = resolved!(

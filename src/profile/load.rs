@@ -76,7 +76,8 @@ macro_rules! embedded {
     ($($name:literal),+ $(,)?) => { &[$(($name, include_str!(concat!("../../profiles/", $name, ".toml")))),+] };
 }
 
-const BUILT_IN: &[(&str, &str)] = embedded!("base", "offline", "readonly", "skill-test", "trusted", "untrusted");
+const BUILT_IN: &[(&str, &str)] =
+    embedded!("base", "offline", "openclaw", "readonly", "skill-test", "trusted", "untrusted");
 
 /// A profile that can be asked for.
 #[derive(Debug)]

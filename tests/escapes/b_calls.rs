@@ -6,7 +6,7 @@ use super::trial::{Trial, Wish, denied, says, works};
 use super::{Case, case};
 
 /// Profiles that are shipped.
-const PROFILES: [&str; 5] = ["untrusted", "offline", "readonly", "skill-test", "trusted"];
+const PROFILES: [&str; 6] = ["untrusted", "offline", "openclaw", "readonly", "skill-test", "trusted"];
 
 /// The cases.
 pub const CASES: &[Case] = &[

@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_is_a_profile_that_means_the_same() {
-        for name in ["base", "offline", "readonly", "skill-test", "trusted", "untrusted"] {
+        for name in ["base", "offline", "openclaw", "readonly", "skill-test", "trusted", "untrusted"] {
             let shown = resolve(name, &Sources::default(), &Library::built_in()).expect("a shipped profile");
             let directory = tempfile::TempDir::new().expect("a directory");
             let file = directory.path().join("x.toml");

@@ -175,7 +175,7 @@ pub struct Caller<'a> {
     profiles: &'static str,
 }
 
-const SHIPPED: &str = r#"["untrusted", "readonly", "offline", "skill-test", "trusted"]"#;
+const SHIPPED: &str = r#"["untrusted", "readonly", "offline", "skill-test", "openclaw", "trusted"]"#;
 
 /// Whoever asked sudo for this, and those whom OpenClaw runs as. Root needs no line.
 fn callers<'u>(users: &'u [User], asked: Option<u32>, has_openclaw: impl Fn(&User) -> bool) -> Vec<Caller<'u>> {
