@@ -111,7 +111,7 @@ pub fn run(why: &Why) -> ExitCode {
         }),
         (Some(profile), None, Some(host)) => {
             let protocol = if why.udp { Protocol::Udp } else { Protocol::Tcp };
-            reach::run(&Question { profile, host, port: why.port, protocol, json: why.json })
+            reach::run(&Question { profile, host, port: why.port, protocol, request: None, json: why.json })
         }
         (Some(_), None, None) => answer::refuse(
             "nothing was asked about the profile",

@@ -163,7 +163,12 @@ impl Filling<'_> {
             Entry::Terminals => self.place_terminals(path),
             Entry::Device => self.place_device(path),
             Entry::Directory => make_directories(self.root, path).map(drop),
-            Entry::File { content } => self.write_file(path, content),
+            Entry::File { content } => {
+                let Ids { uid, gid } = self.ids;
+                let content = content.replace("{uid}", &uid.to_string()).replace("{gid}", &gid.to_string());
+                self.write_file(path, content.as_bytes())
+            }
+            Entry::Trust { content, .. } => self.write_file(path, content),
             Entry::Link { target } => self.make_link(path, OsStr::new(target)),
             Entry::Masked => self.mask(path),
         }
@@ -228,13 +233,11 @@ impl Filling<'_> {
         }
     }
 
-    fn write_file(&mut self, path: &Path, content: &str) -> Result<(), Errno> {
-        let Ids { uid, gid } = self.ids;
+    fn write_file(&mut self, path: &Path, content: &[u8]) -> Result<(), Errno> {
         let (directory, name) = self.directory_and_name(path)?;
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
         let file = openat(directory, name, flags, Mode::from_bits_truncate(0o444))?;
-        let content = content.replace("{uid}", &uid.to_string()).replace("{gid}", &gid.to_string());
-        std::fs::File::from(file).write_all(content.as_bytes()).map_err(|error| super::identity::errno_of(&error))
+        std::fs::File::from(file).write_all(content).map_err(|error| super::identity::errno_of(&error))
     }
 
     fn make_link(&mut self, path: &Path, target: &OsStr) -> Result<(), Errno> {

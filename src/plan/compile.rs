@@ -15,6 +15,7 @@ use super::view;
 use super::{Identity, Landlock, Limits, Naming, Owner, Plan};
 use crate::host::{HostFacts, IdmappedMounts, Tier};
 use crate::policy::document::Authority;
+use crate::policy::egress::http::secret::stand_in;
 use crate::policy::egress::rule::{Over, Protocol};
 use crate::policy::library::Library;
 use crate::policy::syscalls::{SyscallPolicy, merge};
@@ -132,16 +133,16 @@ fn refuse_egress(profile: &Profile, host: &HostFacts) -> Result<(), Refused> {
         let message = format!("profile `{}` asks for {what}", profile.name);
         Err(Refused { code: "egress_not_supported", message, remedy: Some(remedy.into()) })
     };
-    if let Some(first) = profile.egress.http.first() {
-        let what = format!("rules for requests to `{first}`, which this version cannot look into");
+    let rules = &profile.egress.rules;
+    if let Some(rule) = rules.http.first() {
+        let what = format!("rules for requests to `{}`, which this version cannot look into", rule.host.text);
         return no(what, "allow the host in `allow` of [egress], or use a profile without [[egress.http]]");
     }
-    let rules = &profile.egress.rules;
     if let Some(rule) = rules.allow.iter().find(|rule| rule.over != Over::Only(Protocol::Tcp)) {
         let what = format!("egress to `{}`, and this version mediates TCP alone", rule.text);
         return no(what, "use a profile without rules for UDP");
     }
-    match rules.allow.first() {
+    match rules.allow.iter().chain(rules.http.iter().map(|rule| &rule.host)).next() {
         Some(rule) if !host.tier.has_namespaces() => no(
             format!("egress to `{}`, which needs a network namespace that this tier does not have", rule.text),
             "use a profile without [egress], such as `untrusted` or `offline`, or run `clawjail doctor` for the cause",
@@ -264,6 +265,12 @@ fn make_environment(profile: &Profile, request: &Request, paths: &Paths) -> BTre
     environment.insert("TMPDIR".into(), tmp);
     environment.insert("USER".into(), "agent".into());
     environment.insert("LOGNAME".into(), "agent".into());
+    let rules = &profile.egress.rules;
+    if rules.end_tls() {
+        environment.extend(view::TRUST_VARIABLES.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+    let stand_ins = rules.secrets.iter().filter_map(|(name, secret)| Some((secret.env.clone()?, stand_in(name))));
+    environment.extend(stand_ins);
     environment
 }
 

@@ -12,6 +12,7 @@ use super::digest::digest;
 use super::view::{BARE_HOME, BARE_TMP};
 use super::{Effect, Entry, HostPath, Identity, Naming, Plan, Rights};
 use crate::host::{Controllers, Tier};
+use crate::policy::egress::http::Look;
 use crate::policy::egress::rule::Rule;
 use crate::policy::syscalls::{Action, SyscallRule};
 use crate::profile::units::{Bytes, Cpus, Span};
@@ -177,7 +178,7 @@ fn made(plan: &Plan) -> Vec<Vec<String>> {
             Entry::Terminals => rows.push(row([&name, "the jail's own terminals"])),
             Entry::Device => small.entry("devices").or_default().push(name),
             Entry::Directory => small.entry("empty directories").or_default().push(name),
-            Entry::File { .. } => small.entry("files written for it").or_default().push(name),
+            Entry::File { .. } | Entry::Trust { .. } => small.entry("files written for it").or_default().push(name),
             Entry::Link { .. } => small.entry("links").or_default().push(name),
             Entry::Masked => small.entry("empty, for what they say of the host").or_default().push(name),
         }
@@ -219,6 +220,15 @@ fn egress(plan: &Plan) -> Vec<Vec<String>> {
         row(["known", name.as_str(), &addresses.join(" ")])
     });
     all.extend(known);
+    all.extend(plan.egress.http.iter().map(|rule| {
+        let inject = rule.inject.iter().map(|inject| format!("puts in `{}` ({})", inject.secret, inject.header));
+        row(["requests", &rule.host.text, &rule.summary(), &inject.collect::<String>()])
+    }));
+    if plan.egress.look == Look::IntoAll {
+        all.push(row([
+            "TLS to every host by name is ended by the gate, so that what stands for a secret leaves by none",
+        ]));
+    }
     if plan.has_gate() {
         all.push(row([
             "loopback of the host, private networks, cloud metadata and the like are denied unless named exactly",

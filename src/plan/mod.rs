@@ -103,6 +103,13 @@ pub enum Entry {
         /// All of it. `{uid}`, `{gid}` stand for the command's.
         content: String,
     },
+    /// Whom programs trust: the authorities of the host, and that of the jail's own gate.
+    Trust {
+        /// How it is written.
+        form: TrustForm,
+        /// All of it: nothing in a plan, and what the gate says where init is told.
+        content: Vec<u8>,
+    },
     /// A symbolic link.
     Link {
         /// What it points to.
@@ -110,6 +117,16 @@ pub enum Entry {
     },
     /// Something of the jail's own /proc that says too much about the host: an empty file stands over it.
     Masked,
+}
+
+/// How trusted authorities are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrustForm {
+    /// One after the other, as nearly everything reads them.
+    Pem,
+    /// A key store of Java.
+    Jks,
 }
 
 /// A path of the host in the view.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::beside;
 use super::paths::{Paths, lies_at_or_below};
 use super::request::Request;
-use super::{Entry, HostPath, Missing, Owner, Rights, View};
+use super::{Entry, HostPath, Missing, Owner, Rights, TrustForm, View};
 use crate::host::HostFacts;
 use crate::profile::{Grant, Profile, WorkspaceAccess};
 
@@ -57,6 +57,23 @@ const FILES: [(&str, &str); 4] = [
     ),
 ];
 
+/// Where the jail's programs find whom to trust, if its gate ends TLS.
+const TRUST: [(&str, TrustForm); 2] = [(TRUST_PEM, TrustForm::Pem), (TRUST_JKS, TrustForm::Jks)];
+const TRUST_PEM: &str = "/etc/clawjail/trust.pem";
+const TRUST_JKS: &str = "/etc/clawjail/trust.jks";
+
+/// What tells programs about that: each family of them listens to another.
+pub const TRUST_VARIABLES: [(&str, &str); 8] = [
+    ("CARGO_HTTP_CAINFO", TRUST_PEM),
+    ("CURL_CA_BUNDLE", TRUST_PEM),
+    ("GIT_SSL_CAINFO", TRUST_PEM),
+    ("JAVA_TOOL_OPTIONS", "-Djavax.net.ssl.trustStore=/etc/clawjail/trust.jks -Djavax.net.ssl.trustStoreType=JKS"),
+    ("NODE_EXTRA_CA_CERTS", TRUST_PEM),
+    ("PIP_CERT", TRUST_PEM),
+    ("REQUESTS_CA_BUNDLE", TRUST_PEM),
+    ("SSL_CERT_FILE", TRUST_PEM),
+];
+
 /// Files of the host's /proc that the bare tier may read: machine facts, no processes.
 const MACHINE_FACTS: [&str; 8] = [
     "/proc/cpuinfo",
@@ -87,6 +104,11 @@ pub fn build(profile: &Profile, request: &Request, host: &HostFacts, paths: &Pat
     add_system_rules(&mut rules);
     add_private(profile, paths, &mut entries, &mut rules);
     add_accounts(paths, &mut entries);
+    if profile.egress.rules.end_tls() {
+        for (path, form) in TRUST {
+            entries.insert(path.into(), Entry::Trust { form, content: Vec::new() });
+        }
+    }
     // Whatever stands in the view's /etc was named by the profile or written by us: one rule for all of it.
     add(&mut rules, "/etc", Rights::READ);
     drop_implied(&mut rules);

@@ -86,6 +86,8 @@ pub enum Spot<'a> {
     Value(&'a [&'a str]),
     /// The element of a list that is this string.
     Item(&'a [&'a str], &'a str),
+    /// In a list of tables, by the path to it, the one of this number; there a value by the path to its key, or all of it.
+    Nth(&'a [&'a str], usize, &'a [&'a str]),
 }
 
 impl Document {
@@ -129,6 +131,7 @@ impl Document {
         let (table, _) = DeTable::parse_recoverable(&self.text);
         let (path, item) = match spot {
             Spot::Start => return Some(0),
+            Spot::Nth(path, number, inner) => return nth(table.get_ref(), path, number, inner),
             Spot::Key(path) | Spot::Value(path) => (path, None),
             Spot::Item(path, item) => (path, Some(item)),
         };
@@ -146,9 +149,37 @@ impl Document {
     }
 }
 
+/// Where in a list of tables something stands; where there is no such key, the table itself.
+fn nth(root: &DeTable<'_>, path: &[&str], number: usize, inner: &[&str]) -> Option<usize> {
+    let (last, parents) = path.split_last()?;
+    let mut table = root;
+    for step in parents {
+        table = table.get(*step)?.get_ref().as_table()?;
+    }
+    let entry = table.get(*last)?.get_ref().as_array()?.get(number)?;
+    let mut found = entry;
+    for step in inner {
+        match found.get_ref().as_table().and_then(|table| table.get(*step)) {
+            Some(value) => found = value,
+            None => break,
+        }
+    }
+    Some(found.span().start)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_spot_in_a_list_of_tables_is_found_by_its_number() {
+        let document = Document::built_in("x", "[[a.b]]\nc = 1\n[[a.b]]\nd = { e = 2 }\n");
+        let at = |spot| document.flaw(spot, "").place.to_string();
+        assert_eq!(at(Spot::Nth(&["a", "b"], 1, &["d", "e"])), "built-in:x:4:11");
+        assert_eq!(at(Spot::Nth(&["a", "b"], 0, &["c"])), "built-in:x:2:5");
+        assert_eq!(at(Spot::Nth(&["a", "b"], 1, &["missing"])), "built-in:x:3:1");
+        assert_eq!(at(Spot::Nth(&["a", "b"], 2, &[])), "built-in:x:1:1");
+    }
 
     #[test]
     fn a_column_counts_characters_and_not_bytes() {

@@ -11,6 +11,7 @@ use super::error::ProfileError;
 use super::expand::{Sets, expand};
 use super::lineage::{Layer, check_head, read_error, trace_from};
 use super::load::{Sources, read_draft};
+use super::requests;
 use super::resolve;
 use super::schema::ProfileFile;
 use crate::policy::document::Document;
@@ -47,7 +48,7 @@ fn check_descent(layer: Layer, sources: &Sources, library: &Library) -> Option<P
     let (_, parents) = layers.split_last()?;
     let mut sets = Sets::default();
     let of_parents = parents.iter().find_map(|parent| expand(parent, library, &mut sets).1.into_iter().next());
-    of_parents.or_else(|| resolve::syscalls(&layers, library).err())
+    of_parents.or_else(|| requests::unknown_secret(&layers)).or_else(|| resolve::syscalls(&layers, library).err())
 }
 
 /// Reads a text and collects its errors: the entry that an error is about is left out, and the rest read again.

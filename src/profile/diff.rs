@@ -178,7 +178,7 @@ fn egress(one: &Profile, other: &Profile, found: &mut Vec<Difference>) {
     if was.hosts != is.hosts {
         tell(found, Direction::Other, "egress", "knows other addresses of names");
     }
-    if one.egress.http != other.egress.http {
+    if one.egress.rules.http != other.egress.rules.http {
         tell(found, Direction::Other, "egress", "has other rules for requests");
     }
 }

@@ -9,9 +9,12 @@ use std::collections::BTreeMap;
 use super::error::ProfileError;
 use super::lineage::Layer;
 use super::promise::{Demand, Promise};
-use super::schema::{Access, Addresses};
+use super::requests;
+use super::schema::{Access, Addresses, Inspect};
 use super::{Grant, WorkspaceAccess, WorkspaceAt};
 use crate::policy::document::{Authority, Spot};
+use crate::policy::egress::http::HttpRule;
+use crate::policy::egress::http::secret::Secret;
 use crate::policy::egress::{self, name::Name, rule::Rule};
 use crate::policy::environment::{Hook, Secrecy, is_hook, secrecy};
 use crate::policy::library::{Library, LibraryError};
@@ -30,8 +33,10 @@ pub struct Words {
     pub protect: Vec<Grant>,
     pub egress_allow: Option<Vec<Rule>>,
     pub egress_deny: Vec<Rule>,
-    pub egress_http: Option<Vec<String>>,
+    pub egress_http: Option<Vec<HttpRule>>,
     pub egress_hosts: BTreeMap<Name, Vec<IpAddr>>,
+    pub egress_secrets: BTreeMap<String, Secret>,
+    pub egress_inspect: Option<Inspect>,
     pub pass: Option<Vec<String>>,
     pub set: BTreeMap<String, String>,
     pub require: BTreeMap<Promise, Demand>,
@@ -102,8 +107,10 @@ impl Expansion<'_> {
                 .as_ref()
                 .map(|list| self.hosts(egress::rule::List::Deny, list))
                 .unwrap_or_default(),
-            egress_http: self.http_hosts(),
+            egress_http: file.egress.http.as_ref().map(|tables| self.add(requests::rules(self.layer, tables))),
             egress_hosts: self.addresses(&file.egress.hosts),
+            egress_secrets: self.add(requests::secrets(self.layer, &file.egress.secrets)),
+            egress_inspect: file.egress.inspect,
             pass: file.environment.pass.as_ref().map(|names| self.pass(names)),
             set: self.set(&file.environment.set),
             require: self.require(&file.require),
@@ -260,16 +267,10 @@ impl Expansion<'_> {
         known
     }
 
-    /// The hosts that there are rules for requests to.
-    fn http_hosts(&mut self) -> Option<Vec<String>> {
-        let mut hosts = Vec::new();
-        for rule in self.layer.file.egress.http.as_ref()? {
-            match rule.get("host").and_then(|host| host.as_str()) {
-                Some(host) => hosts.push(host.to_owned()),
-                None => self.wrong(Spot::Key(&["egress", "http"]), "missing key `host` in [[egress.http]]".to_owned()),
-            }
-        }
-        Some(hosts)
+    /// What was read elsewhere, its errors being ours.
+    fn add<T>(&mut self, (read, errors): (T, Vec<ProfileError>)) -> T {
+        self.errors.extend(errors);
+        read
     }
 
     fn pass(&mut self, names: &[String]) -> Vec<String> {
@@ -382,7 +383,8 @@ fn below_kernel(path: &str) -> bool {
         .any(|root| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
-fn is_name(name: &str) -> bool {
+/// Whether an environment variable can have this name.
+pub fn is_name(name: &str) -> bool {
     let starts_well = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
     starts_well && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }

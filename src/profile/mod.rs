@@ -21,6 +21,7 @@ pub mod load;
 pub mod narrow;
 pub mod promise;
 pub mod recording;
+pub mod requests;
 pub mod resolve;
 pub mod schema;
 pub mod typed;
@@ -131,8 +132,6 @@ pub struct Tmp {
 pub struct Egress {
     /// What may be reached, and what not.
     pub rules: Rules,
-    /// Hosts with rules for requests, as typed: kept loosely until something ends TLS for them.
-    pub http: Vec<String>,
 }
 
 /// `[environment]`.

@@ -14,12 +14,14 @@ use super::error::ProfileError;
 use super::expand::{Sets, Words, expand, set_error};
 use super::lineage::{self, Layer};
 use super::load::{Sources, read_draft};
-use super::schema::LimitsTable;
+use super::requests;
+use super::schema::{Inspect, LimitsTable};
 use super::typed::{Exact, Limit};
 use super::units::{Bytes, Count, Cpus, Span};
 use super::{Egress, Environment, Filesystem, Grant, Limits, Profile, Tmp, Workspace, WorkspaceAccess, WorkspaceAt};
 use crate::policy::document::Spot;
 use crate::policy::egress::Rules;
+use crate::policy::egress::http::Look;
 use crate::policy::egress::rule::Rule;
 use crate::policy::library::Library;
 use crate::policy::names;
@@ -56,6 +58,9 @@ pub(super) fn combine_all(layers: &[Layer], library: &Library) -> Result<Profile
         }
         combined = combine(combined, words);
     }
+    if let Some(unknown) = requests::unknown_secret(layers) {
+        return Err(unknown);
+    }
     let syscalls = syscalls(layers, library)?;
     Ok(complete(&name, layers, combined, syscalls))
 }
@@ -74,6 +79,8 @@ fn combine(parent: Words, child: Words) -> Words {
         egress_deny: joined(parent.egress_deny, child.egress_deny),
         egress_http: child.egress_http.or(parent.egress_http),
         egress_hosts: parent.egress_hosts.into_iter().chain(child.egress_hosts).collect(),
+        egress_secrets: parent.egress_secrets.into_iter().chain(child.egress_secrets).collect(),
+        egress_inspect: child.egress_inspect.or(parent.egress_inspect),
         pass: child.pass.or(parent.pass),
         set: parent.set.into_iter().chain(child.set).collect(),
         require: parent.require.into_iter().chain(child.require).collect(),
@@ -117,7 +124,8 @@ fn syscall_set(layer: &Layer, key: &str, set: &str, library: &Library) -> Result
 const DEFAULT_SYSCALLS: &str = "@default";
 
 /// Fills in what nobody said.
-fn complete(name: &str, layers: &[Layer], words: Words, syscalls: SyscallPolicy) -> Profile {
+fn complete(name: &str, layers: &[Layer], mut words: Words, syscalls: SyscallPolicy) -> Profile {
+    let rules = rules(&mut words);
     let summary = layers.last().and_then(|layer| layer.file.summary.clone()).unwrap_or_default();
     Profile {
         name: name.to_owned(),
@@ -135,19 +143,31 @@ fn complete(name: &str, layers: &[Layer], words: Words, syscalls: SyscallPolicy)
             protect: tidy(words.protect),
             tmp: tmp(layers),
         },
-        egress: Egress {
-            rules: Rules {
-                allow: distinct(words.egress_allow.unwrap_or_default()),
-                deny: distinct(words.egress_deny),
-                hosts: words.egress_hosts,
-            },
-            http: words.egress_http.unwrap_or_default(),
-        },
+        egress: Egress { rules },
         environment: Environment { pass: sorted(words.pass.unwrap_or_default()), set: words.set },
         limits: limits(layers),
         syscalls,
         recording: last(layers, |layer| layer.file.record.activity).unwrap_or_default(),
         require: words.require,
+    }
+}
+
+fn rules(words: &mut Words) -> Rules {
+    let http = words.egress_http.take().unwrap_or_default();
+    // What stands for a secret must not leave by any way, unless somebody says that it may.
+    let injects = http.iter().any(|rule| rule.inject.is_some());
+    let look = match words.egress_inspect {
+        Some(Inspect::All) => Look::IntoAll,
+        None if injects => Look::IntoAll,
+        Some(Inspect::Rules) | None => Look::IntoRuled,
+    };
+    Rules {
+        allow: distinct(words.egress_allow.take().unwrap_or_default()),
+        deny: distinct(std::mem::take(&mut words.egress_deny)),
+        hosts: std::mem::take(&mut words.egress_hosts),
+        http,
+        secrets: std::mem::take(&mut words.egress_secrets),
+        look,
     }
 }
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::promise::{Demand, Promise};
 use super::recording::Recording;
-use super::typed::{Exact, Limit, table};
+use super::typed::{Exact, Limit, Only, table};
 use super::units::{Bytes, Count, Cpus, Span};
 
 /// A profile file.
@@ -101,7 +101,7 @@ pub struct TmpTable {
     pub execute: Option<bool>,
 }
 
-/// `[egress]`. Rules for requests are kept loosely until something ends TLS for them.
+/// `[egress]`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EgressTable {
@@ -114,8 +114,76 @@ pub struct EgressTable {
     /// judged like any other. Adds to the table of the parent.
     #[serde(default)]
     pub hosts: BTreeMap<String, Addresses>,
-    /// Rules for requests to one host. Replaces the list of the parent.
-    pub http: Option<Vec<BTreeMap<String, serde_json::Value>>>,
+    /// Rules for requests. A host with any is allowed, speaks HTTP alone, and is sent no request that none of them fits. Replaces the
+    /// list of the parent.
+    pub http: Option<Vec<Only<HttpTable>>>,
+    /// What rules for requests put in, by name. Adds to the table of the parent.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, Only<SecretTable>>,
+    /// Where the gate ends TLS to look into it: `rules`, for hosts with rules for requests; `all`, for all hosts by name, so that what
+    /// stands for a secret leaves by none. `all` where a rule puts a secret in and nothing is written.
+    pub inspect: Option<Inspect>,
+}
+
+/// Where the gate ends TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Inspect {
+    /// For hosts with rules for requests.
+    Rules,
+    /// For all hosts by name.
+    All,
+}
+
+/// `[[egress.http]]`: requests that may be sent to a host.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HttpTable {
+    /// To which: a name as in `allow`, such as `api.example.org`, `*.example.org:8443`.
+    pub host: Option<String>,
+    /// By which methods: `["GET", "HEAD"]`; `["*"]` is all of them.
+    pub methods: Option<Vec<String>>,
+    /// For which paths: `["/repos/**"]`. `*` stands for anything within a segment, `**` for any number of segments.
+    pub paths: Option<Vec<String>>,
+    /// What each of these fields must say: `{ Accept = "application/*" }`, `*` standing for anything.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Whether the connection may become a websocket; no where nothing is written.
+    pub websocket: Option<bool>,
+    /// The secret that is put in. The command never sees it.
+    pub inject: Option<Only<InjectTable>>,
+}
+
+/// `inject = { header, secret, format }`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InjectTable {
+    /// Into which field, such as `Authorization`, whatever the command wrote there.
+    pub header: Option<String>,
+    /// Its name in `secrets`.
+    pub secret: Option<String>,
+    /// How it is written there: `Bearer {}`; `{}`, the secret alone, where nothing is written.
+    pub format: Option<String>,
+    /// Instead of `format`: the user whose password it is (`Basic` authentication).
+    pub basic: Option<String>,
+}
+
+/// `[egress.secrets.NAME]`: one of `file`, `environment`, `credential` and `command`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecretTable {
+    /// The variable in which the command finds what stands for the secret.
+    pub env: Option<String>,
+    /// A file of root's or of whoever runs clawjail, that nobody else may read (mode 0600).
+    pub file: Option<String>,
+    /// A variable of clawjail's own environment.
+    pub environment: Option<String>,
+    /// A credential that systemd gives to the service (`LoadCredential=`).
+    pub credential: Option<String>,
+    /// A program by its whole path, and its arguments: the secret is what it prints.
+    pub command: Option<Vec<String>>,
+    /// How long the program may take; 10s where nothing is written.
+    pub timeout: Option<Exact<Span>>,
 }
 
 /// One address, or several.

@@ -110,6 +110,26 @@ pub fn table<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) ->
     deserializer.deserialize_map(OnlyTable(PhantomData))
 }
 
+/// A value that is a table, and nothing else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Only<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Only<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        table(deserializer).map(Only)
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Only<T> {
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
+
 /// The JSON Schema of a quantity.
 pub trait Described {
     /// Its name in the schema.

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::super::answer;
 use super::super::run::TierWord;
-use super::reach::{self, Question};
+use super::reach::{self, Asking, Question};
 use crate::host::Tier;
 use crate::jail::deciding;
 use crate::plan::Plan;
@@ -27,6 +27,7 @@ Examples:
   clawjail profile explain offline --workspace ~/work/project -- cargo build
   clawjail profile explain untrusted --tier bare --json | jq .plan.promises
   clawjail profile explain web --host api.example.org --port 443
+  clawjail profile explain web --host api.example.org --method POST --path /repos/x
 
 Nothing is started. Exit code: 0; 126 when a run would be refused, or the host is denied; 125 when clawjail failed.")]
 pub struct Explain {
@@ -48,6 +49,15 @@ pub struct Explain {
     /// Over UDP instead of TCP.
     #[arg(long, requires = "host")]
     udp: bool,
+    /// Only whether a request by this method could be sent there.
+    #[arg(long, value_name = "METHOD", requires = "host", conflicts_with = "udp")]
+    method: Option<String>,
+    /// For this path.
+    #[arg(long, value_name = "PATH", requires = "host", conflicts_with = "udp")]
+    path: Option<String>,
+    /// Which is to become a websocket.
+    #[arg(long, requires = "host", conflicts_with = "udp")]
+    websocket: bool,
     /// The same as data.
     #[arg(long)]
     json: bool,
@@ -77,8 +87,14 @@ struct Answer<'a> {
 pub fn run(explain: &Explain) -> ExitCode {
     if let Some(host) = &explain.host {
         let protocol = if explain.udp { Protocol::Udp } else { Protocol::Tcp };
-        let Explain { profile, port, json, .. } = explain;
-        return reach::run(&Question { profile, host, port: *port, protocol, json: *json });
+        let Explain { profile, port, json, method, path, websocket, .. } = explain;
+        let asked = method.is_some() || path.is_some() || *websocket;
+        let request = asked.then(|| Asking {
+            method: method.as_deref().unwrap_or("GET"),
+            path: path.as_deref().unwrap_or("/"),
+            websocket: *websocket,
+        });
+        return reach::run(&Question { profile, host, port: *port, protocol, request, json: *json });
     }
     let request = match request(explain) {
         Ok(request) => request,

@@ -8,6 +8,8 @@ use clap::Args;
 use super::super::answer;
 use super::sources;
 use crate::plan::explain::count;
+use crate::policy::egress::http::secret::{Secret, Source};
+use crate::policy::egress::http::{Form, HttpRule, Inject, Look, WebSocket};
 use crate::policy::egress::rule::Rule;
 use crate::profile::promise::Demand;
 use crate::profile::resolve::resolve;
@@ -106,18 +108,51 @@ fn list(key: &str, grants: &[Grant]) -> String {
 
 fn egress(profile: &Profile) -> String {
     let rules = &profile.egress.rules;
-    if rules.allow.is_empty() && rules.deny.is_empty() && profile.egress.http.is_empty() && rules.hosts.is_empty() {
+    if rules.allow_nothing() && rules.deny.is_empty() && rules.hosts.is_empty() {
         return "\n[egress]   # none: no network at all\n".to_owned();
     }
-    let http = profile.egress.http.iter().map(|host| format!("[[egress.http]]\nhost = {}\n", quoted(host)));
-    let http: String = http.collect();
+    let http: String = rules.http.iter().map(requests).collect();
+    let secrets: String = rules.secrets.iter().map(|(name, secret)| secret_of(name, secret)).collect();
+    let inspect = if rules.look == Look::IntoAll { "inspect = \"all\"\n" } else { "" };
     let known = rules.hosts.iter().map(|(name, addresses)| {
         let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         format!("{} = {}\n", quoted(name.as_str()), strings(&addresses))
     });
     let known: String = known.collect();
     let known = if known.is_empty() { known } else { format!("\n[egress.hosts]\n{known}") };
-    format!("\n[egress]\n{}{}{known}{http}", hosts("allow", &rules.allow), hosts("deny", &rules.deny))
+    format!("\n[egress]\n{}{}{inspect}{known}{http}{secrets}", hosts("allow", &rules.allow), hosts("deny", &rules.deny))
+}
+
+fn requests(rule: &HttpRule) -> String {
+    let mut text = format!("\n[[egress.http]]   # {}\nhost = {}\n", rule.host.from, quoted(&rule.host.text));
+    text.push_str(&format!("methods = {}\npaths = {}\n", strings(&rule.methods), strings(&rule.paths)));
+    if !rule.headers.is_empty() {
+        let fields: Vec<String> =
+            rule.headers.iter().map(|(name, value)| format!("{} = {}", quoted(name), quoted(value))).collect();
+        text.push_str(&format!("headers = {{ {} }}\n", fields.join(", ")));
+    }
+    if rule.websocket == WebSocket::Allowed {
+        text.push_str("websocket = true\n");
+    }
+    if let Some(Inject { header, secret, form }) = &rule.inject {
+        let form = match form {
+            Form::Text { before, after } => format!("format = {}", quoted(&format!("{before}{{}}{after}"))),
+            Form::Basic { user } => format!("basic = {}", quoted(user)),
+        };
+        text.push_str(&format!("inject = {{ header = {}, secret = {}, {form} }}\n", quoted(header), quoted(secret)));
+    }
+    text
+}
+
+fn secret_of(name: &str, secret: &Secret) -> String {
+    let env = secret.env.iter().map(|env| format!("env = {}\n", quoted(env))).collect::<String>();
+    let source = match &secret.source {
+        Source::File(path) => format!("file = {}\n", quoted(path)),
+        Source::Environment(variable) => format!("environment = {}\n", quoted(variable)),
+        Source::Credential(credential) => format!("credential = {}\n", quoted(credential)),
+        Source::Command { argv, timeout_ms } => format!("command = {}\ntimeout = \"{timeout_ms}ms\"\n", strings(argv)),
+    };
+    format!("\n[egress.secrets.{name}]\n{env}{source}")
 }
 
 fn hosts(key: &str, rules: &[Rule]) -> String {

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub mod address;
+pub mod http;
 pub mod name;
 pub mod rule;
 pub mod set;
@@ -17,6 +18,8 @@ pub mod set;
 mod tests;
 
 use address::{Opened, Special, normal, special};
+use http::secret::Secret;
+use http::{HttpRule, Look};
 use name::Name;
 use rule::{Host, Over, Protocol, Rule};
 
@@ -29,6 +32,12 @@ pub struct Rules {
     pub deny: Vec<Rule>,
     /// Addresses of names that nobody is asked about. They are judged like any others.
     pub hosts: BTreeMap<Name, Vec<IpAddr>>,
+    /// Which requests may be sent to whom: the first rule that fits one counts. Each allows its host, too.
+    pub http: Vec<HttpRule>,
+    /// What these put into requests, by name.
+    pub secrets: BTreeMap<String, Secret>,
+    /// In which connections the gate looks.
+    pub look: Look,
 }
 
 /// Yes or no, and why.
@@ -80,7 +89,12 @@ pub enum Asked {
 impl Rules {
     /// Whether nothing can be reached at all.
     pub fn allow_nothing(&self) -> bool {
-        self.allow.is_empty()
+        self.allow.is_empty() && self.http.is_empty()
+    }
+
+    /// Everything that allows a host.
+    fn allowing(&self) -> impl Iterator<Item = &Rule> {
+        self.allow.iter().chain(self.http.iter().map(|rule| &rule.host))
     }
 
     /// Whether a name may be looked up: something about it is allowed, on some port.
@@ -89,7 +103,7 @@ impl Rules {
         if let Some(rule) = self.deny.iter().find(whole) {
             return Decision::Denied(Denied::by_rule(rule));
         }
-        let allowed = self.allow.iter().find(|rule| rule.names(name));
+        let allowed = self.allowing().find(|rule| rule.names(name));
         allowed.map_or_else(|| Decision::Denied(Denied::by_nothing(name.as_str())), Decision::Allowed)
     }
 
@@ -98,7 +112,7 @@ impl Rules {
         if let Some(rule) = self.deny.iter().find(|rule| rule.names(name) && rule.covers(protocol, port)) {
             return Decision::Denied(Denied::by_rule(rule));
         }
-        let mut named = self.allow.iter().filter(|rule| rule.names(name));
+        let mut named = self.allowing().filter(|rule| rule.names(name));
         let allowed = named.find(|rule| rule.covers(protocol, port));
         allowed.map_or_else(|| Decision::Denied(Denied::by_nothing(&entry(protocol, name, port))), Decision::Allowed)
     }
