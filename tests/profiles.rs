@@ -539,11 +539,11 @@ fn the_list_names_every_profile_once_and_says_which_is_broken() {
     ]);
     let listed = list(&host.sources());
     let names: Vec<&str> = listed.iter().map(|profile| profile.name.as_str()).collect();
-    let expected = ["base", "broken", "mine", "offline", "readonly", "skill-test", "trusted", "untrusted"];
+    let expected = ["base", "broken", "mine", "offline", "openclaw", "readonly", "skill-test", "trusted", "untrusted"];
     assert_eq!(names, expected);
     assert!(listed[1].summary.is_err());
     assert_eq!(listed[2].summary.as_deref().expect("readable"), "my own");
-    assert_eq!(listed[7].source, host.path("profiles/untrusted.toml").display().to_string());
+    assert_eq!(listed[8].source, host.path("profiles/untrusted.toml").display().to_string());
 }
 
 #[test]

@@ -279,8 +279,8 @@ fn require(one: &Profile, other: &Profile, found: &mut Vec<Difference>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::load::Sources;
-    use super::super::resolve::resolve;
+    use crate::profile::load::Sources;
+    use crate::profile::resolve::resolve;
     use super::*;
     use crate::policy::library::Library;
 
