@@ -125,7 +125,8 @@ fn a_profile_with_egress_has_a_gate_where_there_are_namespaces() {
 fn egress_that_nothing_would_mediate_is_refused_by_its_name() {
     let cases = [
         (with_egress(&["*.example.org:443"]), Tier::Bare, "`*.example.org:443`"),
-        (with_egress(&["udp://time.example:123"]), Tier::Root, "`udp://time.example:123`"),
+        (with_egress(&["udp://time.example:1-99"]), Tier::Root, "more than 16 ports"),
+        (with_egress(&["udp://time.example:53"]), Tier::Root, "`udp://time.example:53`"),
     ];
     for (profile, tier, named) in cases {
         let refused = plan(&profile, &host(tier)).expect_err("nothing mediates this yet");

@@ -10,6 +10,7 @@ pub mod answer;
 pub mod attach;
 pub mod begin;
 pub mod client;
+pub mod contacts;
 pub mod doctor;
 pub mod found;
 pub mod jail;
@@ -74,6 +75,8 @@ pub enum Command {
     Profile(profile::Profile),
     /// Make policies from what this machine is set to.
     Policy(policy::Policy),
+    /// Look after the hosts that agents have reached, for profiles with `first_contact`.
+    Contacts(contacts::Contacts),
     /// Try every mechanism for real: what works here, what does not, and what to do about it.
     Doctor(doctor::Doctor),
     /// Look at verdicts: what was asked, enforced and denied.
@@ -120,6 +123,7 @@ fn dispatch(cli: Cli, launcher: Option<std::io::Result<Launcher>>) -> ExitCode {
         Command::Reload(reload) => reload::run(&reload),
         Command::Profile(profile) => profile::run(&profile),
         Command::Policy(policy) => policy::run(&policy),
+        Command::Contacts(contacts) => contacts::run(&contacts),
         Command::Doctor(doctor) => doctor::run(&doctor),
         Command::Verdict(verdict) => verdict::run(&verdict),
         Command::Why(why) => why::run(&why),

@@ -203,7 +203,11 @@ fn lines(verdict: &Verdict) -> Vec<String> {
             kind => kind.to_owned(),
         };
         if denial.mechanism == "gate" {
-            let kind = if denial.kind == "connect" { "connect to" } else { "look up" };
+            let kind = match denial.kind.as_str() {
+                "connect" => "connect to",
+                "send" => "send to",
+                _ => "look up",
+            };
             let (what, rule) = (printable(&denial.what), printable(&denial.rule));
             lines.push(format!("denied: {kind} `{what}` ({rule}; profile `{}`{times})", verdict.profile));
             lines.push(format!("hint: {}", printable(&denial.remedy)));
@@ -211,7 +215,17 @@ fn lines(verdict: &Verdict) -> Vec<String> {
         }
         lines.push(format!("denied: {kind} `{}` (shielded by `{}`{times})", printable(&denial.what), verdict.profile));
     }
+    lines.extend(first_contacts(verdict));
     lines
+}
+
+/// Hosts that the agent reached for the first time, where its profile wants to be told.
+fn first_contacts(verdict: &Verdict) -> impl Iterator<Item = String> {
+    let first = verdict.activity.connections.iter().filter(|connection| connection.first_contact);
+    first.take(5).map(|connection| {
+        let host = connection.name.as_ref().or(connection.address.as_ref()).map_or("", String::as_str);
+        format!("first contact: `{}:{}`", printable(host), connection.port)
+    })
 }
 
 fn exit_code(verdict: &Verdict) -> u8 {

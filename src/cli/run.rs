@@ -285,6 +285,7 @@ fn request(run: &Run) -> Result<RunRequest, String> {
         timeout_ms: run.timeout.map(|span| span.0),
         narrow: Narrow { record: run.record, ..Narrow::default() },
         mounts: Vec::new(),
+        agent: run.agent.clone(),
     })
 }
 

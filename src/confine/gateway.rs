@@ -3,8 +3,9 @@
 //! ```text
 //!   route    all of IPv4 and IPv6 is local to `lo`; nothing has a way out of the namespace
 //!   nat      TCP to anything but the jail itself and port 53 goes to the gate's socket
-//!   filter   TCP, what the jail sends to itself, and port 53; all else is denied at once
-//!   sockets  of the gate: TCP, and names over UDP and TCP, for IPv4 and IPv6
+//!   filter   TCP, what the jail sends to itself, port 53, and datagrams that a rule may allow; all else is denied at once
+//!   sockets  of the gate: TCP, names over UDP and TCP, and UDP for each port of a rule, for IPv4 and IPv6
+//!   log      what the filter denied, for the gate to read
 //! ```
 //!
 //! The sockets are made here and belong to this namespace for ever; whoever holds them serves it from outside. Without
@@ -21,6 +22,8 @@ use nix::sys::socket::{
 
 use super::Failed;
 use super::netlink::{Attributes, Batch, NEW, Netlink};
+use super::redirect;
+use crate::policy::egress::Rules;
 
 /// The gate's port. Below 1024, so that nothing in the jail can ever take it; on the loopback alone, where no rule of ours
 /// changes where a connection goes.
@@ -38,21 +41,23 @@ const WAITING: i32 = 1024;
 
 /// The sockets of a gate, in this order, made in the network that they serve.
 pub struct Sockets {
-    /// TCP over IPv4, then names over UDP and TCP.
-    pub v4: [OwnedFd; 3],
+    /// TCP over IPv4, then names over UDP and TCP, then UDP for each port of a rule.
+    pub v4: Vec<OwnedFd>,
     /// The same over IPv6, where the kernel has it.
-    pub v6: Option<[OwnedFd; 3]>,
+    pub v6: Option<Vec<OwnedFd>>,
+    /// Where the kernel tells what the filter denied, if it can.
+    pub log: Option<OwnedFd>,
 }
 
 impl Sockets {
     /// In the order in which they are passed on.
     pub fn into_list(self) -> Vec<OwnedFd> {
-        self.v4.into_iter().chain(self.v6.into_iter().flatten()).collect()
+        self.v4.into_iter().chain(self.v6.into_iter().flatten()).chain(self.log).collect()
     }
 }
 
-/// Makes this network namespace, of which `lo` is up, one with a gate.
-pub fn open() -> Result<Sockets, Failed> {
+/// Makes this network namespace, of which `lo` is up, one with a gate for these rules.
+pub fn open(rules: &Rules) -> Result<Sockets, Failed> {
     let routes = Netlink::open(SockProtocol::NetlinkRoute).map_err(Failed::at("open_routes"))?;
     route(&routes, AddressFamily::Inet, &OWN_V4).map_err(Failed::at("route"))?;
     let has_v6 = match route(&routes, AddressFamily::Inet6, &OWN_V6) {
@@ -61,14 +66,16 @@ pub fn open() -> Result<Sockets, Failed> {
         Err(Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP | Errno::EACCES) => false,
         Err(errno) => return Err(Failed::at("route")(errno)),
     };
-    redirect().map_err(|errno| Failed {
+    let log = redirect::install(&rules.datagrams()).map_err(|errno| Failed {
         step: "redirect",
         errno,
         what: Some("nftables, which a gate needs: the kernel modules nf_tables, nft_chain_nat and nft_redir".into()),
     })?;
     let failed = Failed::at("gate_sockets");
-    let v6 = if has_v6 { Some(sockets(AddressFamily::Inet6).map_err(&failed)?) } else { None };
-    Ok(Sockets { v4: sockets(AddressFamily::Inet).map_err(&failed)?, v6 })
+    // More of them were refused before anything was made.
+    let ports = rules.udp_ports().unwrap_or_default();
+    let v6 = if has_v6 { Some(sockets(AddressFamily::Inet6, &ports).map_err(&failed)?) } else { None };
+    Ok(Sockets { v4: sockets(AddressFamily::Inet, &ports).map_err(&failed)?, v6, log })
 }
 
 /// The index of `lo`, the first interface of every namespace.
@@ -92,12 +99,11 @@ fn route(routes: &Netlink, family: AddressFamily, own: &[u8]) -> Result<(), Errn
     routes.send(&Batch::default().ask(libc::RTM_NEWROUTE, NEW, &everything))
 }
 
-fn sockets(family: AddressFamily) -> Result<[OwnedFd; 3], Errno> {
-    Ok([
-        make(family, SockType::Stream, PORT)?,
-        make(family, SockType::Datagram, NAMES)?,
-        make(family, SockType::Stream, NAMES)?,
-    ])
+fn sockets(family: AddressFamily, ports: &[u16]) -> Result<Vec<OwnedFd>, Errno> {
+    let of_all = [(SockType::Stream, PORT), (SockType::Datagram, NAMES), (SockType::Stream, NAMES)];
+    // The resolver has that port.
+    let of_rules = ports.iter().filter(|port| **port != NAMES).map(|port| (SockType::Datagram, *port));
+    of_all.into_iter().chain(of_rules).map(|(kind, port)| make(family, kind, port)).collect()
 }
 
 fn make(family: AddressFamily, kind: SockType, port: u16) -> Result<OwnedFd, Errno> {
@@ -117,7 +123,7 @@ fn make(family: AddressFamily, kind: SockType, port: u16) -> Result<OwnedFd, Err
         (_, false) => {}
     }
     // Names are asked at any address; the gate itself is found on the loopback alone.
-    let loopback = port == PORT;
+    let loopback = kind == SockType::Stream && port == PORT;
     let address: Box<dyn SockaddrLike> = match (family, loopback) {
         (AddressFamily::Inet6, true) => {
             Box::new(SockaddrIn6::from(std::net::SocketAddrV6::new(std::net::Ipv6Addr::LOCALHOST, port, 0, 0)))
@@ -133,130 +139,4 @@ fn make(family: AddressFamily, kind: SockType, port: u16) -> Result<OwnedFd, Err
         listen(&socket, Backlog::new(WAITING)?)?;
     }
     Ok(socket)
-}
-
-// Of linux/netfilter/nf_tables.h; libc has some of these for one of its C libraries alone.
-const TABLE: &str = "clawjail";
-const SUBSYSTEM: u16 = 10 << 8;
-const NEW_TABLE: u16 = SUBSYSTEM;
-const NEW_CHAIN: u16 = SUBSYSTEM | 3;
-const NEW_RULE: u16 = SUBSYSTEM | 6;
-const BATCH_BEGIN: u16 = 16;
-const BATCH_END: u16 = 17;
-const LOCAL_OUT: u32 = 3;
-const APPEND: u16 = libc::NLM_F_CREATE as u16 | libc::NLM_F_APPEND as u16;
-
-/// A register of the kernel's rule machine; 0 is the verdict.
-const REGISTER: u32 = 1;
-const VERDICT: u32 = 0;
-const DROP: i32 = 0;
-const ACCEPT: i32 = 1;
-const RETURN: i32 = -5;
-
-/// What a rule looks at.
-#[derive(Clone, Copy)]
-enum Look {
-    Meta(u32),
-    Network { offset: u32, length: u32 },
-    Transport { offset: u32, length: u32 },
-}
-
-const FAMILY: Look = Look::Meta(15);
-const PROTOCOL: Look = Look::Meta(16);
-const DESTINATION_PORT: Look = Look::Transport { offset: 2, length: 2 };
-const FIRST_OF_V4: Look = Look::Network { offset: 16, length: 1 };
-const DESTINATION_V4: Look = Look::Network { offset: 16, length: 4 };
-const DESTINATION_V6: Look = Look::Network { offset: 24, length: 16 };
-
-const V4: u8 = 2;
-const V6: u8 = 10;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-
-/// Loads both chains at once: either all of it holds, or nothing does and the jail is not made.
-fn redirect() -> Result<(), Errno> {
-    let netfilter = Netlink::open(SockProtocol::NetlinkNetFilter)?;
-    let port = NAMES.to_be_bytes();
-    let mut batch = Batch::default().tell(BATCH_BEGIN, &Attributes::after(&[0, 0, 0, 10]));
-    batch = batch.ask(NEW_TABLE, NEW, &inet().text(1, TABLE));
-    batch = chain(batch, "filter", "filter", -150, DROP);
-    batch = to_itself(batch, "filter", ACCEPT);
-    batch = rule(batch, "filter", &[(PROTOCOL, &[TCP])], verdict(ACCEPT));
-    batch = rule(batch, "filter", &[(PROTOCOL, &[UDP]), (DESTINATION_PORT, &port)], verdict(ACCEPT));
-    batch = chain(batch, "nat", "nat", -100, ACCEPT);
-    batch = to_itself(batch, "nat", RETURN);
-    batch = rule(batch, "nat", &[(PROTOCOL, &[TCP]), (DESTINATION_PORT, &port)], verdict(RETURN));
-    batch = rule(batch, "nat", &[(PROTOCOL, &[TCP])], to_the_gate());
-    netfilter.send(&batch.tell(BATCH_END, &Attributes::after(&[0, 0, 0, 10])))
-}
-
-/// The head of a message about tables for both families.
-fn inet() -> Attributes {
-    Attributes::after(&[1, 0, 0, 0])
-}
-
-fn chain(batch: Batch, name: &str, kind: &str, priority: i32, policy: i32) -> Batch {
-    let hook = Attributes::new().number(1, LOCAL_OUT).bytes(2, &priority.to_be_bytes());
-    let chain = inet().text(1, TABLE).text(3, name).nested(4, hook).bytes(5, &policy.to_be_bytes()).text(7, kind);
-    batch.ask(NEW_CHAIN, NEW, &chain)
-}
-
-/// What the jail sends to itself: its loopback and its own address.
-fn to_itself(mut batch: Batch, chain: &str, code: i32) -> Batch {
-    let mut loopback = [0; 16];
-    if let Some(last) = loopback.last_mut() {
-        *last = 1;
-    }
-    let own: [(u8, Look, &[u8]); 4] = [
-        (V4, FIRST_OF_V4, &[127]),
-        (V4, DESTINATION_V4, &OWN_V4),
-        (V6, DESTINATION_V6, &loopback),
-        (V6, DESTINATION_V6, &OWN_V6),
-    ];
-    for (family, look, value) in own {
-        batch = rule(batch, chain, &[(FAMILY, &[family]), (look, value)], verdict(code));
-    }
-    batch
-}
-
-/// A rule that does `then` with what has every value in `when`.
-fn rule(batch: Batch, chain: &str, when: &[(Look, &[u8])], then: Attributes) -> Batch {
-    let mut expressions = Attributes::new();
-    for (look, value) in when {
-        let equal = Attributes::new().number(1, REGISTER).number(2, 0).nested(3, Attributes::new().bytes(1, value));
-        expressions = expressions.nested(1, look.load()).nested(1, expression("cmp", equal));
-    }
-    batch.ask(NEW_RULE, APPEND, &inet().text(1, TABLE).text(2, chain).nested(4, expressions.and(&then)))
-}
-
-impl Look {
-    fn load(self) -> Attributes {
-        let payload = |base, offset, length| {
-            expression(
-                "payload",
-                Attributes::new().number(1, REGISTER).number(2, base).number(3, offset).number(4, length),
-            )
-        };
-        match self {
-            Look::Meta(key) => expression("meta", Attributes::new().number(1, REGISTER).number(2, key)),
-            Look::Network { offset, length } => payload(1, offset, length),
-            Look::Transport { offset, length } => payload(2, offset, length),
-        }
-    }
-}
-
-fn expression(name: &str, data: Attributes) -> Attributes {
-    Attributes::new().text(1, name).nested(2, data)
-}
-
-fn verdict(code: i32) -> Attributes {
-    let code = Attributes::new().nested(2, Attributes::new().bytes(1, &code.to_be_bytes()));
-    Attributes::new().nested(1, expression("immediate", Attributes::new().number(1, VERDICT).nested(2, code)))
-}
-
-fn to_the_gate() -> Attributes {
-    let port = Attributes::new().bytes(1, &PORT.to_be_bytes());
-    let load = expression("immediate", Attributes::new().number(1, REGISTER).nested(2, port));
-    let redirect = expression("redir", Attributes::new().number(1, REGISTER));
-    Attributes::new().nested(1, load).nested(1, redirect)
 }

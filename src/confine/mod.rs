@@ -15,6 +15,7 @@ pub mod limits;
 pub mod mounts;
 pub mod netlink;
 pub mod network;
+pub mod redirect;
 pub mod seccomp;
 pub mod shields;
 

@@ -4,6 +4,7 @@
 //! address of ours.
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::sockopt::ReceiveTimeout;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, sendto, setsockopt, socket,
@@ -114,6 +115,12 @@ impl Netlink {
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
         setsockopt(&socket, ReceiveTimeout, &TimeVal::seconds(PATIENCE))?;
         Ok(Netlink { socket })
+    }
+
+    /// The socket, for somebody who waits for what the kernel says by itself.
+    pub fn into_listener(self) -> Result<OwnedFd, Errno> {
+        fcntl(&self.socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok(self.socket)
     }
 
     /// Sends all of `batch` and waits until each answer has come. The first that is an error is the result.

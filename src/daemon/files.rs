@@ -235,6 +235,7 @@ fn request(jail: &Open, job: &FileJob) -> RunRequest {
         timeout_ms: Some(WALL_MS),
         narrow: Default::default(),
         mounts: Vec::new(),
+        agent: jail.shown.agent.clone(),
     }
 }
 

@@ -168,7 +168,8 @@ async fn raise(client: &Client, asked: JailOpen) -> Result<Rc<Open>, Fault> {
     }
     let mounts = asked.mounts.into_iter().map(|mount| (mount.path.0, mount.at)).collect();
     let narrow = asked.narrow.unwrap_or_default();
-    let request = RunRequest { mounts, ..RunRequest::for_jail(profile, tier, workspace.clone(), narrow) };
+    let agent = asked.agent.clone();
+    let request = RunRequest { mounts, agent, ..RunRequest::for_jail(profile, tier, workspace.clone(), narrow) };
     let lifetime = Lifetime {
         idle_ms: asked.idle_ms.map_or(config.limits.idle_ms, |asked| asked.min(config.limits.idle_ms)),
         age_ms: asked.age_ms.map_or(config.limits.age_ms, |asked| asked.min(config.limits.age_ms)),

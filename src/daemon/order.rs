@@ -105,6 +105,7 @@ pub fn understand(
         timeout_ms: run.timeout_ms,
         narrow: run.narrow.unwrap_or_default(),
         mounts: Vec::new(),
+        agent: label.agent.clone(),
     };
     let wiring = wire(run.stdin, descriptors, terminal)?;
     Ok(Order { label, request, jail, wiring, detach: run.detach, argv })

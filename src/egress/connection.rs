@@ -20,6 +20,7 @@ use nix::sys::socket::sockopt::{Ip6tOriginalDst, OriginalDst};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::budget::{Account, Meter, Purse};
 use super::dial::{self, Dialled, NoWay};
 use super::first::{self, First};
 use super::gate::Gate;
@@ -30,7 +31,7 @@ use super::relay;
 use super::requests::{Flaw, Requests};
 use crate::policy::egress::name::Name;
 use crate::policy::egress::rule::Protocol;
-use crate::policy::egress::{Decision, Denied};
+use crate::policy::egress::{Asked, Decision, Denied};
 use crate::verdict::run::{self, Attempt, Contact};
 
 /// Where the probe of a run connects to, to see that it cannot; RFC 5737, and RFC 863.
@@ -63,19 +64,40 @@ pub async fn serve(gate: Rc<Gate>, client: TcpStream) {
         Meaning::Nothing => return reset(client),
     };
     let mut contact = contact(&target, port);
-    let asked = match &target {
-        Target::Name(name) => judge(&gate, name, port, &mut contact),
-        // Judged when it is dialled, as every address is.
-        Target::Address(_) => Ok(()),
-    };
-    let dialled = match (asked, &target) {
-        (Err(denied), _) => Err(NoWay::Denied(denied, None)),
-        (Ok(()), Target::Name(name)) => dial::by_name(&gate.rules, &gate.resolver, name, port).await,
-        (Ok(()), Target::Address(address)) => dial::by_address(&gate.rules, *address, port).await,
+    let dialled = match admit(&gate, &target, port, &mut contact) {
+        Ok(account) => dial(&gate, &target, port).await.map(|dialled| Dialled { account, ..dialled }),
+        Err(no_way) => Err(no_way),
     };
     match dialled {
         Ok(dialled) => carry(&gate, client, dialled, target, contact).await,
         Err(no_way) => turn_away(&gate, client, no_way, contact).await,
+    }
+}
+
+/// Whether the rules allow it, and what it is charged to if the terms do, too.
+fn admit(gate: &Gate, target: &Target, port: u16, contact: &mut Contact) -> Result<Account, NoWay> {
+    let host = match target {
+        Target::Name(name) => {
+            judge(gate, name, port, contact).map_err(|denied| NoWay::Denied(denied, None))?;
+            name.to_string()
+        }
+        Target::Address(address) => match dial::judge(&gate.rules, Protocol::Tcp, *address, port, Asked::ByAddress) {
+            Some(denied) => return Err(NoWay::Denied(denied, Some(*address))),
+            None => address.to_string(),
+        },
+    };
+    gate.admit(&host)
+        .map(|(account, met)| {
+            contact.met = met;
+            account
+        })
+        .map_err(|denied| NoWay::Denied(denied, None))
+}
+
+async fn dial(gate: &Gate, target: &Target, port: u16) -> Result<Dialled, NoWay> {
+    match target {
+        Target::Name(name) => dial::by_name(&gate.rules, &gate.resolver, name, port).await,
+        Target::Address(address) => dial::by_address(*address, port).await,
     }
 }
 
@@ -179,33 +201,50 @@ fn reset(client: TcpStream) {
 }
 
 async fn carry(gate: &Gate, client: TcpStream, dialled: Dialled, target: Target, contact: Contact) {
-    let Dialled { stream: server, address } = dialled;
+    let Dialled { stream: server, address, account } = dialled;
+    let purse = Purse { meter: &gate.meter, account };
     let contact = Contact { address: Some(address.to_string()), ..contact };
     let _ = client.set_nodelay(true);
     let Target::Name(name) = target else {
         let rule = format!("an address that `allow` names ({address})");
         let open = gate.records.open(Contact { rule, ..contact });
-        return finish(open, &client, &server).await;
+        if purse.request(&open, 1).is_ok() {
+            finish(open, &purse, &client, &server).await;
+        }
+        return;
     };
     let mut said = Vec::new();
     let spoken = listen(&client, &server, &mut said).await;
     match check(spoken, &name, contact.port, &said) {
-        Ok(Speech::Requests(mut requests)) => match requests.feed(&said) {
+        Ok(Speech::Requests(mut requests)) => match first_requests(&mut requests, &said, &gate.meter) {
             Ok(out) => {
                 let open = gate.records.open(Contact { spoken: Some("http".into()), ..contact });
-                follow(&open, (&client, &server), &mut requests, &out).await;
+                follow(&open, &purse, (&client, &server), &mut requests, &out).await;
             }
-            Err(flaw) => refuse(gate, client, &by_flaw(flaw), contact, &said).await,
+            Err(denied) => refuse(gate, client, &denied, contact, &said).await,
         },
         Ok(Speech::Any(spoken)) => {
+            if let Err(denied) = gate.meter.request(1) {
+                return refuse(gate, client, &denied, contact, &said).await;
+            }
             let open = gate.records.open(Contact { spoken: spoken.map(str::to_owned), ..contact });
+            if purse.send(&open, said.len()).is_err() {
+                return reset(client);
+            }
             if relay::write_all(&server, &said).await.is_ok() {
                 open.entry().sent.set(said.len() as u64);
-                finish(open, &client, &server).await;
+                finish(open, &purse, &client, &server).await;
             }
         }
         Err(denied) => refuse(gate, client, &denied, contact, &said).await,
     }
+}
+
+/// The requests that came with the first bytes, as the server gets them, if there may be so many.
+fn first_requests(requests: &mut Requests, said: &[u8], meter: &Meter) -> Result<Vec<u8>, Denied> {
+    let out = requests.feed(said).map_err(by_flaw)?;
+    meter.request(requests.count())?;
+    Ok(out)
 }
 
 /// Reads into `said` until it is clear what is spoken, or the server has spoken first (`None`).
@@ -281,36 +320,44 @@ fn by_flaw(flaw: Flaw) -> Denied {
     Denied::by(flaw.rule(), "send each request to the host that it is for")
 }
 
-async fn finish(open: Open, client: &TcpStream, server: &TcpStream) {
+async fn finish(open: Open, purse: &Purse<'_>, client: &TcpStream, server: &TcpStream) {
     let entry = open.entry();
-    let ended = relay::both(client, server, &entry.sent, &entry.received).await;
+    let out = relay::one_way_if(client, server, &entry.sent, |bytes| purse.send(&open, bytes));
+    let ended = tokio::try_join!(out, relay::one_way(server, client, &entry.received)).map(drop);
     pass_on(ended, client, server);
 }
 
 /// Judges request after request on their way out, and relays what comes back.
-async fn follow(open: &Open, (client, server): (&TcpStream, &TcpStream), requests: &mut Requests, begun: &[u8]) {
+async fn follow(
+    open: &Open,
+    purse: &Purse<'_>,
+    (client, server): (&TcpStream, &TcpStream),
+    requests: &mut Requests,
+    begun: &[u8],
+) {
     let entry = open.entry();
+    let send = async |bytes: &[u8]| {
+        purse.send(open, bytes.len())?;
+        relay::write_all(server, bytes).await?;
+        entry.sent.set(entry.sent.get() + bytes.len() as u64);
+        io::Result::Ok(())
+    };
     let out = async {
-        relay::write_all(server, begun).await?;
-        entry.sent.set(entry.sent.get() + begun.len() as u64);
+        send(begun).await?;
         let mut piece = vec![0; 16 << 10];
         loop {
             let length = relay::read(client, &mut piece).await?;
             if length == 0 {
                 return relay::end(server);
             }
+            let before = requests.count();
             match requests.feed(piece.get(..length).unwrap_or_default()) {
                 Ok(out) => {
-                    relay::write_all(server, &out).await?;
-                    entry.sent.set(entry.sent.get() + out.len() as u64);
+                    purse.request(open, requests.count() - before)?;
+                    send(&out).await?;
                 }
                 Err(flaw) => {
-                    let Denied { rule, remedy } = by_flaw(flaw);
-                    open.learn(|contact| {
-                        contact.decision = run::Decision::Denied;
-                        contact.rule = rule;
-                        contact.remedy = Some(remedy);
-                    });
+                    open.deny(by_flaw(flaw));
                     return Err(io::ErrorKind::ConnectionAborted.into());
                 }
             }

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::budget::Account;
 use super::resolver::Resolver;
 use crate::policy::egress::address::normal;
 use crate::policy::egress::name::Name;
@@ -29,6 +30,8 @@ pub struct Dialled {
     pub stream: TcpStream,
     /// Where to.
     pub address: IpAddr,
+    /// What it is charged to.
+    pub account: Account,
 }
 
 /// Why there is none.
@@ -42,20 +45,33 @@ pub enum NoWay {
 
 /// Connects to `name`, which is allowed on `port`.
 pub async fn by_name(rules: &Rules, resolver: &Resolver, name: &Name, port: u16) -> Result<Dialled, NoWay> {
+    let allowed = resolve(rules, resolver, Protocol::Tcp, name, port).await?;
+    let none = || Err(NoWay::Failed(format!("`{name}` has no address"), None));
+    first_of(allowed, port).await.unwrap_or_else(none)
+}
+
+/// The addresses of `name` that may be reached, of which there is at least one.
+pub async fn resolve(
+    rules: &Rules,
+    resolver: &Resolver,
+    protocol: Protocol,
+    name: &Name,
+    port: u16,
+) -> Result<Vec<IpAddr>, NoWay> {
     let found = resolver.resolve(name).await;
     let found = found.map_err(|error| NoWay::Failed(format!("cannot resolve `{name}`: {error}"), None))?;
-    if let Some(denied) = found.aliases.iter().find_map(|alias| rules.judge_alias(Protocol::Tcp, alias, port)) {
+    if let Some(denied) = found.aliases.iter().find_map(|alias| rules.judge_alias(protocol, alias, port)) {
         return Err(NoWay::Denied(denied, None));
     }
     let mut last = NoWay::Failed(format!("`{name}` has no address"), None);
     let mut allowed = Vec::new();
     for address in found.addresses {
-        match judge(rules, address, port, Asked::ByName) {
+        match judge(rules, protocol, address, port, Asked::ByName) {
             None => allowed.push(address),
             Some(denied) => last = NoWay::Denied(denied, Some(address)),
         }
     }
-    first_of(allowed, port).await.unwrap_or(Err(last))
+    if allowed.is_empty() { Err(last) } else { Ok(allowed) }
 }
 
 /// The first of these to answer: each is tried a moment after the one before, for one of the families may lead nowhere. `None`
@@ -72,7 +88,7 @@ async fn first_of(addresses: Vec<IpAddr>, port: u16) -> Option<Result<Dialled, N
         tokio::select! {
             // Those that are still being tried end with the set.
             done = tried.join_next() => match done {
-                Some(Ok((address, Ok(stream)))) => return Some(Ok(Dialled { stream, address })),
+                Some(Ok((address, Ok(stream)))) => return Some(Ok(Dialled { stream, address, account: Account::default() })),
                 Some(Ok((address, Err(error)))) => last = Some(Err(no_answer(address, &error))),
                 Some(Err(_)) | None => {}
             },
@@ -85,20 +101,17 @@ fn no_answer(address: IpAddr, error: &io::Error) -> NoWay {
     NoWay::Failed(format!("cannot connect to {address}: {error}"), Some(address))
 }
 
-/// Connects to `address`, if it is allowed on `port`.
-pub async fn by_address(rules: &Rules, address: IpAddr, port: u16) -> Result<Dialled, NoWay> {
-    if let Some(denied) = judge(rules, address, port, Asked::ByAddress) {
-        return Err(NoWay::Denied(denied, Some(address)));
-    }
+/// Connects to `address`, which is allowed on `port`.
+pub async fn by_address(address: IpAddr, port: u16) -> Result<Dialled, NoWay> {
     match to(address, port).await {
-        Ok(stream) => Ok(Dialled { stream, address }),
+        Ok(stream) => Ok(Dialled { stream, address, account: Account::default() }),
         Err(error) => Err(no_answer(address, &error)),
     }
 }
 
 /// Why `address` may not be connected to, if it may not.
-fn judge(rules: &Rules, address: IpAddr, port: u16, asked: Asked) -> Option<Denied> {
-    match rules.judge_address(Protocol::Tcp, address, port, asked) {
+pub fn judge(rules: &Rules, protocol: Protocol, address: IpAddr, port: u16, asked: Asked) -> Option<Denied> {
+    match rules.judge_address(protocol, address, port, asked) {
         Some(Decision::Denied(denied)) => return Some(denied),
         Some(Decision::Allowed(rule)) if matches!(&rule.host, Host::Network(network) if network.is_one()) => {
             return None;

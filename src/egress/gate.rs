@@ -18,6 +18,8 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::LocalSet;
 
+use super::acquaintance::Acquaintance;
+use super::budget::{Account, Meter};
 use super::listen;
 use super::names::Names;
 use super::record::Records;
@@ -29,14 +31,12 @@ use crate::jail::gate::Assignment;
 use crate::plan::Landlock;
 use crate::plan::compile::own_set;
 use crate::plan::filter::{self, Otherwise};
-use crate::policy::egress::Rules;
+use crate::policy::egress::{Denied, Rules};
 use crate::profile::load::Sources;
 use crate::sys::{abi, process, readiness};
+use crate::verdict::run::Met;
 use crate::wire::gate::{FromGate, ToGate};
 
-/// Sockets for one family, and for both.
-const ONE_FAMILY: usize = 3;
-const BOTH_FAMILIES: usize = 6;
 /// Descriptors: two for each connection, four more for those that move much.
 const DESCRIPTORS: u64 = 16 << 10;
 
@@ -50,8 +50,23 @@ pub struct Gate {
     pub resolver: Resolver,
     /// What was done.
     pub records: Records,
+    /// How much has left.
+    pub meter: Meter,
+    /// Who was reached before.
+    pub acquaintance: Acquaintance,
     /// Whether the jail has IPv6.
     pub has_v6: bool,
+}
+
+impl Gate {
+    /// Whether the terms allow one more connection to `host`, which the rules allow, and what it is charged to.
+    pub fn admit(&self, host: &str) -> Result<(Account, Met), Denied> {
+        let account = self.meter.account(host)?;
+        self.meter.has_room(&account)?;
+        let met = self.acquaintance.meet(host)?;
+        self.meter.connect()?;
+        Ok((account, met))
+    }
 }
 
 /// Lives and dies as a jail's gate. Runs in a fork of the launcher, which has one thread.
@@ -117,18 +132,19 @@ async fn attend(assignment: Assignment, resolver: Resolver) -> io::Result<()> {
     let Assignment { channel, rules, .. } = assignment;
     channel.never_wait()?;
     let launcher = readiness::watch(Rc::new(channel))?;
-    let Some((ToGate::Open, sockets)) = hear(&launcher).await? else { return Ok(()) };
-    if ![ONE_FAMILY, BOTH_FAMILIES].contains(&sockets.len()) {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
+    let Some((ToGate::Open { known }, sockets)) = hear(&launcher).await? else { return Ok(()) };
+    let ports = rules.udp_ports().unwrap_or_default();
+    let sockets = listen::sort(sockets, &ports).ok_or(io::ErrorKind::InvalidInput)?;
     let gate = Rc::new(Gate {
+        meter: Meter::new(&rules.terms.budget),
+        acquaintance: Acquaintance::new(rules.terms.first_contact, known),
         rules,
         names: RefCell::default(),
         resolver,
         records: Records::new(),
-        has_v6: sockets.len() == BOTH_FAMILIES,
+        has_v6: sockets.families.len() > 1,
     });
-    listen::serve(&gate, sockets)?;
+    listen::serve(&gate, sockets, &ports)?;
     launcher.get_ref().send(&FromGate::Ready, &[])?;
     while let Some((message, _)) = hear(&launcher).await? {
         match message {
@@ -136,7 +152,8 @@ async fn attend(assignment: Assignment, resolver: Resolver) -> io::Result<()> {
                 let reached = gate.records.since(Duration::from_micros(within_us));
                 launcher.get_ref().send(&FromGate::Reached(Box::new(reached)), &[])?;
             }
-            ToGate::Open => return Err(io::ErrorKind::InvalidInput.into()),
+            ToGate::Know(known) => gate.acquaintance.know(known),
+            ToGate::Open { .. } => return Err(io::ErrorKind::InvalidInput.into()),
         }
     }
     Ok(())

@@ -19,24 +19,65 @@ use tokio::time::{sleep, timeout};
 
 use super::answers::{self, Looked};
 use super::connection;
+use super::datagrams::{self, Talking};
 use super::gate::Gate;
+use super::names::Over;
+use super::strays;
 use crate::policy::egress::name::Name;
 use crate::policy::egress::{Decision, Denied};
 use crate::verdict::run::{self, Attempt, Contact};
 
 /// Connections at once, and of those that ask for names.
-const MOST: usize = 1536;
+pub const MOST: usize = 1536;
 const MOST_ASKING: usize = 64;
 /// How long somebody who asks over TCP may be silent.
 const SILENCE: Duration = Duration::from_secs(10);
+/// The largest datagram that is taken from the jail: what networks with large packets have.
+pub const LARGEST: usize = 9 << 10;
 /// How long to wait when there is no descriptor to spare.
-const PAUSE: Duration = Duration::from_millis(20);
+pub const PAUSE: Duration = Duration::from_millis(20);
 
-/// Serves these sockets: TCP, names over UDP and TCP, for each family.
-pub fn serve(gate: &Rc<Gate>, sockets: Vec<OwnedFd>) -> io::Result<()> {
-    let (most, most_asking) = (Arc::new(Semaphore::new(MOST)), Arc::new(Semaphore::new(MOST_ASKING)));
+/// Sockets of one family: TCP, and names over UDP and TCP. One for each port of UDP comes behind them.
+const OF_EACH: usize = 3;
+
+/// Sorts the sockets that came: those of each family, and the kernel's log. `None` when they are not as many as they must be.
+pub fn sort(sockets: Vec<OwnedFd>, ports: &[u16]) -> Option<Sockets> {
+    let each = OF_EACH + ports.len();
+    let families =
+        [1, 2].into_iter().find(|families| (0..=1).contains(&sockets.len().saturating_sub(families * each)))?;
+    if sockets.len() < families * each {
+        return None;
+    }
     let mut sockets = sockets.into_iter();
-    while let (Some(connections), Some(questions), Some(asking)) = (sockets.next(), sockets.next(), sockets.next()) {
+    let families = (0..families).map(|_| sockets.by_ref().take(each).collect()).collect();
+    Some(Sockets { families, log: sockets.next() })
+}
+
+/// What a gate serves.
+pub struct Sockets {
+    /// Of IPv4, and of IPv6 where there is any.
+    pub families: Vec<Vec<OwnedFd>>,
+    /// Where the jail's kernel tells what it denied.
+    pub log: Option<OwnedFd>,
+}
+
+/// Serves all of them.
+pub fn serve(gate: &Rc<Gate>, sockets: Sockets, ports: &[u16]) -> io::Result<()> {
+    let (most, most_asking) = (Arc::new(Semaphore::new(MOST)), Arc::new(Semaphore::new(MOST_ASKING)));
+    let talking = Talking::default();
+    if let Some(log) = sockets.log {
+        spawn_local(strays::serve(gate.clone(), log));
+    }
+    for family in sockets.families {
+        let mut sockets = family.into_iter();
+        let (Some(connections), Some(questions), Some(asking)) = (sockets.next(), sockets.next(), sockets.next())
+        else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        for (socket, port) in sockets.zip(ports) {
+            let socket = UdpSocket::from_std(socket.into())?;
+            spawn_local(datagrams::serve(gate.clone(), socket, *port, talking.clone()));
+        }
         let connections = TcpListener::from_std(connections.into())?;
         spawn_local(accept(gate.clone(), connections, most.clone(), |gate, client, room| {
             drop(spawn_local(async move {
@@ -59,10 +100,10 @@ pub fn serve(gate: &Rc<Gate>, sockets: Vec<OwnedFd>) -> io::Result<()> {
 }
 
 /// What a connection holds as long as it is served.
-type Room = OwnedSemaphorePermit;
+pub type Room = OwnedSemaphorePermit;
 
 /// Accepts for as long as there is room; who comes then waits with the kernel.
-async fn accept(
+pub async fn accept(
     gate: Rc<Gate>,
     listener: TcpListener,
     most: Arc<Semaphore>,
@@ -94,11 +135,12 @@ async fn asked(gate: &Gate, socket: &UdpSocket) {
     }
 }
 
-/// A question, who asked, and at which address.
-type Question = (Vec<u8>, SockaddrStorage, Option<IpAddr>);
+/// A datagram, who sent it, and to which address.
+pub type Question = (Vec<u8>, SockaddrStorage, Option<IpAddr>);
 
-fn receive(socket: &UdpSocket) -> io::Result<Question> {
-    let mut buffer = vec![0; 1500];
+/// The next datagram.
+pub fn receive(socket: &UdpSocket) -> io::Result<Question> {
+    let mut buffer = vec![0; LARGEST];
     let mut control = nix::cmsg_space!(libc::in6_pktinfo);
     let mut slices = [IoSliceMut::new(&mut buffer)];
     let message =
@@ -114,11 +156,14 @@ fn receive(socket: &UdpSocket) -> io::Result<Question> {
         }
     }
     let (length, from) = (message.bytes, message.address.ok_or(io::ErrorKind::InvalidData)?);
-    buffer.truncate(length);
-    Ok((buffer, from, at))
+    // Of one that did not fit nothing is of use.
+    let fits = !message.flags.contains(MsgFlags::MSG_TRUNC);
+    let datagram = buffer.get(..length).filter(|_| fits).unwrap_or_default().to_vec();
+    Ok((datagram, from, at))
 }
 
-fn send(socket: &UdpSocket, answer: &[u8], to: &SockaddrStorage, at: Option<IpAddr>) -> io::Result<()> {
+/// Sends one, from the address `at`.
+pub fn send(socket: &UdpSocket, answer: &[u8], to: &SockaddrStorage, at: Option<IpAddr>) -> io::Result<()> {
     let slices = [IoSlice::new(answer)];
     let send = |control: &[ControlMessage<'_>]| {
         sendmsg(socket.as_raw_fd(), &slices, control, MsgFlags::MSG_DONTWAIT, Some(to))
@@ -154,7 +199,8 @@ async fn asked_over_tcp(gate: &Gate, mut client: TcpStream) -> io::Result<()> {
 fn look_up(gate: &Gate, name: &Name) -> Looked {
     match gate.rules.judge_lookup(name) {
         Decision::Allowed(_) => {
-            let given = gate.names.borrow_mut().give(name);
+            let over = if gate.rules.name_has_udp(name) { Over::Udp } else { Over::Tcp };
+            let given = gate.names.borrow_mut().give(name, over);
             given.map_or(Looked::Full, |(v4, v6)| Looked::Up(v4, gate.has_v6.then_some(v6)))
         }
         Decision::Denied(Denied { rule, remedy }) => {

@@ -16,8 +16,11 @@
 //! It reads hostile bytes from both sides, so nothing here indexes, unwraps or waits for ever. Whatever it does is recorded and
 //! told to the launcher when a run ends. Must not make a process or open a file once it serves.
 
+pub mod acquaintance;
 pub mod answers;
+pub mod budget;
 pub mod connection;
+pub mod datagrams;
 pub mod dial;
 pub mod first;
 pub mod gate;
@@ -28,3 +31,4 @@ pub mod record;
 pub mod relay;
 pub mod requests;
 pub mod resolver;
+pub mod strays;

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::policy::egress::Denied;
 use crate::verdict::run::{Contact, Decision, Reached};
 
 /// Contacts that are kept.
@@ -117,6 +118,15 @@ impl Open {
     /// Its counters.
     pub fn entry(&self) -> &Entry {
         &self.entry
+    }
+
+    /// It was under way, and may not go on.
+    pub fn deny(&self, Denied { rule, remedy }: Denied) {
+        self.learn(|contact| {
+            contact.decision = Decision::Denied;
+            contact.rule = rule;
+            contact.remedy = Some(remedy);
+        });
     }
 
     /// Changes what is known of it.

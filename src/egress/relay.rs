@@ -22,29 +22,40 @@ const MUCH: u64 = 256 << 10;
 /// What a pipe holds.
 const PIPE: usize = 64 << 10;
 
-/// Relays until both directions have ended, or one has failed.
-pub async fn both(client: &TcpStream, server: &TcpStream, sent: &Cell<u64>, received: &Cell<u64>) -> io::Result<()> {
-    tokio::try_join!(one_way(client, server, sent), one_way(server, client, received)).map(drop)
-}
-
 /// Relays from `from` to `to` until `from` ends, which `to` is then told.
 pub async fn one_way(from: &TcpStream, to: &TcpStream, count: &Cell<u64>) -> io::Result<()> {
+    one_way_if(from, to, count, |_| Ok(())).await
+}
+
+/// The same, as long as `may` says so of each piece before it goes on.
+pub async fn one_way_if(
+    from: &TcpStream,
+    to: &TcpStream,
+    count: &Cell<u64>,
+    may: impl Fn(usize) -> io::Result<()>,
+) -> io::Result<()> {
     let before = count.get();
     let mut piece = vec![0; PIECE];
     while count.get() - before < MUCH {
         match read(from, &mut piece).await? {
             0 => return end(to),
             length => {
+                may(length)?;
                 write_all(to, piece.get(..length).unwrap_or_default()).await?;
                 count.set(count.get() + length as u64);
             }
         }
     }
     drop(piece);
-    by_pipe(from, to, count).await
+    by_pipe(from, to, count, may).await
 }
 
-async fn by_pipe(from: &TcpStream, to: &TcpStream, count: &Cell<u64>) -> io::Result<()> {
+async fn by_pipe(
+    from: &TcpStream,
+    to: &TcpStream,
+    count: &Cell<u64>,
+    may: impl Fn(usize) -> io::Result<()>,
+) -> io::Result<()> {
     let (out, into): (OwnedFd, OwnedFd) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
     let flags = SpliceFFlags::SPLICE_F_MOVE | SpliceFFlags::SPLICE_F_NONBLOCK;
     loop {
@@ -55,6 +66,7 @@ async fn by_pipe(from: &TcpStream, to: &TcpStream, count: &Cell<u64>) -> io::Res
         if left == 0 {
             return end(to);
         }
+        may(left)?;
         while left > 0 {
             let moved = to
                 .async_io(Interest::WRITABLE, || splice(&out, None, to, None, left, flags).map_err(io::Error::from))

@@ -10,12 +10,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
 
 use super::channel::{Arrived, Channel};
+use super::contacts::Memory;
 use super::opening::close_all_but;
 use crate::confine::{Failed, Ids};
 use crate::plan::compile::{FIRST_THROW_AWAY_UID, THROW_AWAY_UIDS};
 use crate::policy::egress::Rules;
 use crate::sys::process::{self, Fork};
-use crate::verdict::run::Reached;
+use crate::verdict::run::{Decision, Met, Reached};
 use crate::wire::gate::{FromGate, ToGate};
 
 /// How long a gate may take to begin, and to say what it did.
@@ -41,11 +42,13 @@ pub struct Assignment {
 pub struct Gate {
     process: Pid,
     channel: Channel,
+    // Where the hosts that are reached are remembered, if they are.
+    memory: Option<Memory>,
 }
 
 impl Gate {
     /// Makes one for the jail of `init`. It confines itself while the jail is still being built.
-    pub fn begin(live: Live, rules: &Rules, own: Ids, init: Pid) -> Result<Gate, Failed> {
+    pub fn begin(live: Live, rules: &Rules, own: Ids, init: Pid, memory: Memory) -> Result<Gate, Failed> {
         let failed = Failed::at("begin_gate");
         let (channel, gates) = Channel::pair().map_err(&failed)?;
         let launcher = getpid();
@@ -58,7 +61,7 @@ impl Gate {
                 let becomes = (own.uid == 0).then(|| ids(init));
                 live(Assignment { channel: gates, rules: rules.clone(), becomes, launcher })
             }
-            Fork::Parent(process) => Ok(Gate { process, channel }),
+            Fork::Parent(process) => Ok(Gate { process, channel, memory: rules.terms.first_contact.map(|_| memory) }),
         }
     }
 
@@ -66,7 +69,7 @@ impl Gate {
     pub fn open(&self, sockets: &[OwnedFd]) -> Result<(), Failed> {
         let failed = Failed::at("open_gate");
         let sockets: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
-        match self.channel.send(&ToGate::Open, &sockets) {
+        match self.channel.send(&ToGate::Open { known: self.known()? }, &sockets) {
             // It could not go on and has ended; why, is what is heard of it.
             Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => {}
             Err(errno) => return Err(failed(errno)),
@@ -82,15 +85,41 @@ impl Gate {
         }
     }
 
+    fn known(&self) -> Result<Vec<String>, Failed> {
+        self.memory.as_ref().map_or_else(|| Ok(Vec::new()), Memory::known)
+    }
+
+    /// From now on it is for the agent of `memory`: a jail can be made before anybody knows for whom.
+    pub fn serve_agent(&mut self, memory: Memory) -> Result<(), Failed> {
+        let Some(own) = &mut self.memory else { return Ok(()) };
+        *own = memory;
+        match self.channel.send(&ToGate::Know(own.known()?), &[]) {
+            // That it has ended is for the verdict to say.
+            Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+            Err(errno) => Err(Failed::at("serve_agent")(errno)),
+        }
+    }
+
     /// What was reached within this time from now, backwards. A gate that does not say has ended, and nothing could be
     /// reached since.
     pub fn reached(&self, within: Duration) -> Reached {
         let within_us = u64::try_from(within.as_micros()).unwrap_or(u64::MAX);
         let told = self.channel.send(&ToGate::Tell { within_us }, &[]).and_then(|()| self.hear(PATIENCE.1));
         match told {
-            Ok(FromGate::Reached(reached)) => *reached,
+            Ok(FromGate::Reached(reached)) => self.remember(*reached),
             Ok(FromGate::Ready | FromGate::Failed(_)) | Err(_) => Reached { lost: true, ..Reached::default() },
         }
+    }
+
+    /// Remembers who was met. Whoever cannot be remembered is met again.
+    fn remember(&self, reached: Reached) -> Reached {
+        let met = reached.contacts.iter().filter(|contact| contact.met != Met::Before);
+        let met = met.filter(|contact| contact.decision == Decision::Allowed);
+        let hosts: Vec<String> = met.filter_map(|contact| contact.name.clone().or(contact.address.clone())).collect();
+        if let (Some(memory), false) = (&self.memory, hosts.is_empty()) {
+            let _ = memory.remember(&hosts);
+        }
+        reached
     }
 
     fn hear(&self, patience: u16) -> Result<FromGate, Errno> {

@@ -80,7 +80,7 @@ fn serve(launcher: &Channel, birth: Birth) -> Result<(), Failed> {
     let Some((orders, trees)) = await_orders(launcher)? else { return Ok(()) };
     let shielded = build(begun, &orders, trees, birth)?;
     beside.map_or(Ok(()), Beside::enter)?;
-    let sockets = if orders.plan.has_gate() { gateway::open()?.into_list() } else { Vec::new() };
+    let sockets = if orders.plan.has_gate() { gateway::open(&orders.plan.egress)?.into_list() } else { Vec::new() };
     let Some((filters, groups)) = await_filters(launcher)? else { return Ok(()) };
     cgroup::join(&groups).map_err(Failed::at("join_groups"))?;
     let passed: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();

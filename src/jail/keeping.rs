@@ -19,6 +19,7 @@ use nix::sys::signal::Signal;
 
 use super::ahead::{Ahead, Setting};
 use super::channel::{Arrived, Channel};
+use super::contacts::Memory;
 use super::launcher::answer;
 use super::not_started::NotStarted;
 use super::start::{self, Own, Raised};
@@ -234,6 +235,10 @@ impl Kept<'_> {
             return Err(Failed::at("enter")(Errno::EAGAIN).into());
         }
         let given = Given::new(given)?;
+        if let Some(gate) = &mut self.raised.jail.gate {
+            let Setting { own, caller, .. } = &self.setting;
+            gate.serve_agent(Memory::of(*own, caller.uid, request.agent.as_deref()))?;
+        }
         let command = Command { work, ..self.raised.command(request, &self.setting)? };
         let plan = &self.raised.prepared.plan;
         let stdio = stdio::choose(&given, request.terminal, plan, plan.tier)?;

@@ -11,6 +11,7 @@ pub mod broker;
 pub mod cgroup;
 pub mod channel;
 pub mod command;
+pub mod contacts;
 pub mod deciding;
 pub mod delegation;
 pub mod descendants;

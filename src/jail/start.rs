@@ -12,6 +12,7 @@ use nix::errno::Errno;
 
 use super::ahead::{Ahead, Setting};
 use super::channel::Channel;
+use super::contacts::Memory;
 use super::deciding::{self, Prepared, choose_tier, make_filters};
 use super::environment;
 use super::gate::{Gate, Live};
@@ -108,6 +109,7 @@ pub struct Settled {
     pub prepared: Prepared,
     live: Live,
     jail: Jail,
+    memory: Memory,
 }
 
 /// Decides what is to happen.
@@ -119,13 +121,14 @@ pub fn settle(request: &RunRequest, ahead: Ahead) -> Result<Settled, NotStarted>
     let (setting, jail) = ahead.into_jail(tier)?;
     let (jail, prepared) = deciding::fit(request, &setting, jail)?;
     setting.mandate.hold_on()?;
-    Ok(Settled { setting, prepared, live, jail })
+    let memory = Memory::of(setting.own, setting.caller.uid, request.agent.as_deref());
+    Ok(Settled { setting, prepared, live, jail, memory })
 }
 
 impl Settled {
     /// Has init build it, beside which the rest is made.
     pub fn build(self, keeps: Keeps) -> Result<(Setting, Raised), NotStarted> {
-        let Settled { setting, prepared, live, mut jail } = self;
+        let Settled { setting, prepared, live, mut jail, memory } = self;
         let private = match jail.birth.tier {
             Tier::Bare => jail.make_private(&prepared.workspace.directory.path)?.to_string_lossy().into_owned(),
             Tier::Root | Tier::User => String::new(),
@@ -133,7 +136,7 @@ impl Settled {
         order(&jail, &prepared, &private, keeps)?;
         // From here on init builds the view, and all this happens beside it.
         if prepared.plan.has_gate() {
-            jail.gate = Some(Gate::begin(live, &prepared.plan.egress, setting.own, jail.init)?);
+            jail.gate = Some(Gate::begin(live, &prepared.plan.egress, setting.own, jail.init, memory)?);
         }
         jail.group.apply(&prepared.plan.limits)?;
         jail.confine(make_filters(&prepared)?)?;

@@ -15,8 +15,9 @@ use super::view;
 use super::{Identity, Landlock, Limits, Naming, Owner, Plan};
 use crate::host::{HostFacts, IdmappedMounts, Tier};
 use crate::policy::document::Authority;
+use crate::policy::egress::MOST_UDP_PORTS;
 use crate::policy::egress::http::secret::stand_in;
-use crate::policy::egress::rule::{Over, Protocol};
+use crate::policy::egress::rule::Protocol;
 use crate::policy::library::Library;
 use crate::policy::syscalls::{SyscallPolicy, merge};
 use crate::profile::error::ProfileError;
@@ -138,9 +139,19 @@ fn refuse_egress(profile: &Profile, host: &HostFacts) -> Result<(), Refused> {
         let what = format!("rules for requests to `{}`, which this version cannot look into", rule.host.text);
         return no(what, "allow the host in `allow` of [egress], or use a profile without [[egress.http]]");
     }
-    if let Some(rule) = rules.allow.iter().find(|rule| rule.over != Over::Only(Protocol::Tcp)) {
-        let what = format!("egress to `{}`, and this version mediates TCP alone", rule.text);
-        return no(what, "use a profile without rules for UDP");
+    if rules.udp_ports().is_none() {
+        let what = format!("egress over UDP to more than {MOST_UDP_PORTS} ports, and a gate has a socket for each");
+        return no(what, "name the ports that are needed");
+    }
+    if let Some(rule) = rules.allow.iter().find(|rule| rule.covers(Protocol::Udp, 53)) {
+        let what = format!("egress to `{}`, and over UDP the gate itself is on port 53", rule.text);
+        return no(what, "ask it for names, or use TCP");
+    }
+    if let Some(proxy) = &rules.terms.proxy {
+        return no(format!("the proxy {proxy}, which this version does not go through"), "leave it out");
+    }
+    if let Some(server) = rules.terms.resolvers.first() {
+        return no(format!("names from {server}, which this version does not ask"), "leave it out");
     }
     match rules.allow.iter().chain(rules.http.iter().map(|rule| &rule.host)).next() {
         Some(rule) if !host.tier.has_namespaces() => no(

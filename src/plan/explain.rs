@@ -14,6 +14,7 @@ use super::{Effect, Entry, HostPath, Identity, Naming, Plan, Rights};
 use crate::host::{Controllers, Tier};
 use crate::policy::egress::http::Look;
 use crate::policy::egress::rule::Rule;
+use crate::policy::egress::terms::Terms;
 use crate::policy::syscalls::{Action, SyscallRule};
 use crate::profile::units::{Bytes, Cpus, Span};
 
@@ -229,12 +230,25 @@ fn egress(plan: &Plan) -> Vec<Vec<String>> {
             "TLS to every host by name is ended by the gate, so that what stands for a secret leaves by none",
         ]));
     }
+    all.extend(terms(&plan.egress.terms));
     if plan.has_gate() {
         all.push(row([
             "loopback of the host, private networks, cloud metadata and the like are denied unless named exactly",
         ]));
     }
     all
+}
+
+fn terms(terms: &Terms) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    for (word, most) in terms.budget.bounds().into_iter().filter_map(|(word, most)| Some((word, most?))) {
+        let most = if word.starts_with("sent") { Bytes(most).to_string() } else { most.to_string() };
+        rows.push(row(["budget", word, &most]));
+    }
+    rows.extend(terms.first_contact.iter().map(|first| row(["first contact", first.word()])));
+    rows.extend(terms.proxy.iter().map(|proxy| row(["through", &proxy.to_string()])));
+    rows.extend(terms.resolvers.iter().map(|server| row(["names from", &server.to_string()])));
+    rows
 }
 
 fn limits(plan: &Plan) -> Vec<Vec<String>> {

@@ -279,10 +279,10 @@ fn require(one: &Profile, other: &Profile, found: &mut Vec<Difference>) {
 
 #[cfg(test)]
 mod tests {
-    use crate::profile::load::Sources;
-    use crate::profile::resolve::resolve;
     use super::*;
     use crate::policy::library::Library;
+    use crate::profile::load::Sources;
+    use crate::profile::resolve::resolve;
 
     fn shipped(name: &str) -> Profile {
         resolve(name, &Sources::default(), &Library::built_in()).expect("a shipped profile")

@@ -78,6 +78,7 @@ impl List {
 pub fn expand(layer: &Layer, library: &Library, sets: &mut Sets) -> (Words, Vec<ProfileError>) {
     let mut expansion = Expansion { layer, library, sets, errors: Vec::new() };
     let words = expansion.words();
+    expansion.errors.extend(super::terms::check(layer));
     (words, expansion.errors)
 }
 

@@ -24,6 +24,7 @@ pub mod recording;
 pub mod requests;
 pub mod resolve;
 pub mod schema;
+mod terms;
 pub mod typed;
 pub mod units;
 pub mod usage;

@@ -125,7 +125,7 @@ const DEFAULT_SYSCALLS: &str = "@default";
 
 /// Fills in what nobody said.
 fn complete(name: &str, layers: &[Layer], mut words: Words, syscalls: SyscallPolicy) -> Profile {
-    let rules = rules(&mut words);
+    let rules = rules(&mut words, layers);
     let summary = layers.last().and_then(|layer| layer.file.summary.clone()).unwrap_or_default();
     Profile {
         name: name.to_owned(),
@@ -152,7 +152,7 @@ fn complete(name: &str, layers: &[Layer], mut words: Words, syscalls: SyscallPol
     }
 }
 
-fn rules(words: &mut Words) -> Rules {
+fn rules(words: &mut Words, layers: &[Layer]) -> Rules {
     let http = words.egress_http.take().unwrap_or_default();
     // What stands for a secret must not leave by any way, unless somebody says that it may.
     let injects = http.iter().any(|rule| rule.inject.is_some());
@@ -168,6 +168,7 @@ fn rules(words: &mut Words) -> Rules {
         http,
         secrets: std::mem::take(&mut words.egress_secrets),
         look,
+        terms: super::terms::terms(layers),
     }
 }
 

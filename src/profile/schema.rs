@@ -123,6 +123,19 @@ pub struct EgressTable {
     /// Where the gate ends TLS to look into it: `rules`, for hosts with rules for requests; `all`, for all hosts by name, so that what
     /// stands for a secret leaves by none. `all` where a rule puts a secret in and nothing is written.
     pub inspect: Option<Inspect>,
+    /// How much may leave.
+    #[serde(default, deserialize_with = "table")]
+    pub budget: BudgetTable,
+    /// What becomes of a host that this agent has never reached before.
+    pub first_contact: Option<FirstContactWord>,
+    /// The HTTP proxy through which the gate connects: `http://proxy.example:3128`. It resolves names, too, unless `resolver`
+    /// says who does.
+    pub proxy: Option<String>,
+    /// A file of `user:password` for it, which nobody but its owner can read.
+    pub proxy_credentials: Option<String>,
+    /// Who is asked for names, instead of whom the host asks: `192.0.2.53`, `tls://192.0.2.53#dns.example` or
+    /// `https://192.0.2.53/dns-query#dns.example`, the first that answers. Replaces the list of the parent.
+    pub resolver: Option<Vec<String>>,
 }
 
 /// Where the gate ends TLS.
@@ -184,6 +197,32 @@ pub struct SecretTable {
     pub command: Option<Vec<String>>,
     /// How long the program may take; 10s where nothing is written.
     pub timeout: Option<Exact<Span>>,
+}
+
+/// `[egress.budget]`: for a jail in its whole life.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetTable {
+    /// Bytes sent, to all hosts together.
+    pub sent: Option<Limit<Bytes>>,
+    /// Bytes sent to any one host.
+    pub sent_per_host: Option<Limit<Bytes>>,
+    /// Connections.
+    pub connections: Option<Limit<Count>>,
+    /// Requests in any one minute; a connection whose requests cannot be read counts as one.
+    pub requests_per_minute: Option<Limit<Count>>,
+}
+
+/// What becomes of a host that was never reached before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FirstContactWord {
+    /// It is reached, and known from then on.
+    Allow,
+    /// The same, and the verdict says so.
+    Flag,
+    /// It is denied until somebody says that it is known: `clawjail contacts add`.
+    Deny,
 }
 
 /// One address, or several.

@@ -44,7 +44,7 @@ pub struct Received {
 }
 
 /// Most descriptors of one message that we take.
-const MOST_DESCRIPTORS: usize = 16;
+const MOST_DESCRIPTORS: usize = 48;
 /// Room for as many as the kernel lets one message have (253, `SCM_MAX_FD`): what does not fit is cut off and cannot be told
 /// from a full table of descriptors. In words, because the kernel aligns its headers to these.
 const CONTROL_WORDS: usize = 160;

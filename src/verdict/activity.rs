@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Denial;
 use super::evidence::{Command, FileChange, Listening, PeakUse, text};
-use super::run::{Attempt, Contact, Decision, Ended};
+use super::run::{Attempt, Contact, Decision, Ended, Met};
 
 /// What a run did, as far as it is seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -54,7 +54,7 @@ pub struct Connection {
     pub address: Option<String>,
     /// The port.
     pub port: u16,
-    /// `tcp`.
+    /// `tcp` or `udp`.
     pub protocol: String,
     /// What was spoken, where it was recognised: `tls`, `http`, `ssh`.
     pub spoken: Option<String>,
@@ -72,6 +72,9 @@ pub struct Connection {
     pub lasted_us: u64,
     /// How often the same was denied.
     pub count: u64,
+    /// Whether the agent reached this host for the first time, where `first_contact` is `flag`.
+    #[serde(default)]
+    pub first_contact: bool,
 }
 
 impl Activity {
@@ -79,7 +82,7 @@ impl Activity {
     /// itself.
     pub fn of(ended: &Ended) -> Activity {
         let (reached, observed) = (&ended.reached, &ended.observed);
-        let connections = reached.contacts.iter().filter(|contact| contact.what == Attempt::Connect).map(connection);
+        let connections = reached.contacts.iter().filter(|contact| contact.what != Attempt::LookUp).map(connection);
         Activity {
             connections: connections.collect(),
             unlisted: reached.omitted,
@@ -102,6 +105,8 @@ pub fn denial(contact: &Contact) -> Denial {
     // What a name came to matters where that is what was denied.
     let behind = contact.name.as_ref().and(contact.address.as_ref()).map(|address| format!(" ({address})"));
     let (kind, what) = match contact.what {
+        Attempt::Send if contact.port == 0 => ("send", host.to_owned()),
+        Attempt::Send => ("send", format!("{host}:{}{}", contact.port, behind.unwrap_or_default())),
         Attempt::Connect => ("connect", format!("{host}:{}{}", contact.port, behind.unwrap_or_default())),
         Attempt::LookUp => ("look_up", host.to_owned()),
     };
@@ -127,7 +132,7 @@ fn connection(contact: &Contact) -> Connection {
         name: contact.name.clone(),
         address: contact.address.clone(),
         port: contact.port,
-        protocol: "tcp".to_owned(),
+        protocol: if contact.what == Attempt::Send { "udp" } else { "tcp" }.to_owned(),
         spoken: contact.spoken.clone(),
         decision: decision.to_owned(),
         rule: contact.rule.clone(),
@@ -136,5 +141,6 @@ fn connection(contact: &Contact) -> Connection {
         after_us: contact.after_us,
         lasted_us: contact.lasted_us,
         count: contact.count,
+        first_contact: contact.met == Met::Flagged,
     }
 }

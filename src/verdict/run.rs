@@ -97,6 +97,8 @@ pub struct Contact {
     pub lasted_us: u64,
     /// How often the same was denied.
     pub count: u64,
+    /// Whether this agent had reached the host before.
+    pub met: Met,
 }
 
 impl Contact {
@@ -116,6 +118,7 @@ impl Contact {
             after_us: 0,
             lasted_us: 0,
             count: 1,
+            met: Met::Before,
         }
     }
 }
@@ -127,6 +130,19 @@ pub enum Attempt {
     Connect,
     /// It asked for the address of a name.
     LookUp,
+    /// It sent a datagram.
+    Send,
+}
+
+/// Whether an agent had reached a host before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Met {
+    /// It had, or nobody keeps count.
+    Before,
+    /// It had not, and the verdict says so.
+    Flagged,
+    /// It had not, and nobody wants to be told.
+    Quietly,
 }
 
 /// What became of it.

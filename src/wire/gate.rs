@@ -1,7 +1,7 @@
 //! The messages between a launcher and its jail's gate.
 //!
 //! ```text
-//! launcher --> gate   Open [sockets]   Tell
+//! launcher --> gate   Open [sockets]   Know   Tell
 //! gate --> launcher   Failed | Ready   Reached
 //! ```
 
@@ -14,7 +14,12 @@ use crate::verdict::run::Reached;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToGate {
     /// Serve. Descriptors: sockets made in the jail's network, TCP and names over UDP and TCP, of IPv4 and then of IPv6.
-    Open,
+    Open {
+        /// Hosts that the agent has reached before, where the terms ask for that.
+        known: Vec<String>,
+    },
+    /// From now on these are the hosts that were reached before: the next run's agent can be another.
+    Know(Vec<String>),
     /// Say what was reached.
     Tell {
         /// What went on within so many microseconds from now, backwards.

@@ -30,7 +30,7 @@ pub const MOST_BYTES: usize = 4 << 20;
 /// A message above this many bytes travels in a memfd: socket buffers are smaller.
 pub const INLINE_BYTES: usize = 64 << 10;
 /// Descriptors that one message can carry.
-pub const MOST_DESCRIPTORS: usize = 16;
+pub const MOST_DESCRIPTORS: usize = 48;
 
 /// From the supervisor to the launcher.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -126,6 +126,8 @@ pub struct RunRequest {
     pub narrow: Narrow,
     /// Directories beside the workspace: on the host, and where they are shown.
     pub mounts: Vec<(Text, String)>,
+    /// For which agent, by whose name its hosts are remembered.
+    pub agent: Option<String>,
 }
 
 impl RunRequest {
@@ -144,6 +146,7 @@ impl RunRequest {
             timeout_ms: None,
             narrow,
             mounts: Vec::new(),
+            agent: None,
         }
     }
 

@@ -138,6 +138,7 @@ pub fn request(profile: &str, workspace: &Path, argv: &[&str]) -> RunRequest {
         timeout_ms: None,
         narrow: Default::default(),
         mounts: Vec::new(),
+        agent: None,
     }
 }
 

@@ -219,6 +219,10 @@ fn no_datagram_leaves_and_who_sends_one_is_told_at_once() {
         let ran = world.python(place, "web", program);
         assert_eq!(ran.text(), "True", "{}", ran.whole());
         assert!(!world.log().contains("udp "), "{}", world.log());
+        for what in ["93.184.216.34:443", "45.90.0.2:123", "2a0c:2::34:9000"] {
+            assert!(denied(&ran).contains(&format!("send {what}")), "{what}: {:?}", denied(&ran));
+        }
+        assert!(ran.own_lines().iter().any(|line| line.contains("denied: send to `")), "{:?}", ran.own_lines());
     });
 }
 

@@ -42,4 +42,6 @@ while True:
 ' "$D/log" < /dev/null &
 W="$W $!"
 mount --bind "$D/etc" /etc
+# What root remembers between runs is remembered in this world alone.
+mount -t tmpfs none /var/lib
 "$@"

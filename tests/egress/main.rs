@@ -13,6 +13,7 @@ mod denied;
 mod process;
 mod reached;
 mod spoken;
+mod terms;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -148,6 +148,15 @@ class Datagrams(socketserver.BaseRequestHandler):
         log("udp", self.request[1].getsockname()[1], len(self.request[0]))
 
 
+class Talk(socketserver.BaseRequestHandler):
+    """Says what it heard, and how much."""
+
+    def handle(self):
+        said, own = self.request
+        log("talk", own.getsockname()[1], len(said))
+        own.sendto(b"heard %d" % len(said), self.client_address)
+
+
 def run(server):
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
@@ -169,6 +178,10 @@ class UdpSix(socketserver.ThreadingUDPServer):
 
 
 run(UdpSix(("::", 53), Names))
+# From each address that it is asked at: one socket for all of them would answer from the first.
+for family, address in ((socket.AF_INET, "93.184.216.34"), (socket.AF_INET, "45.90.0.2"), (socket.AF_INET, "10.1.2.3"), (socket.AF_INET6, "2a0c:2::34")):
+    Talkative = type("Talkative", (socketserver.ThreadingUDPServer,), {"address_family": family})
+    run(Talkative((address, 7001), Talk))
 for port in (123, 443, 9000):
     run(UdpSix(("::", port), Datagrams))
 print("ready", flush=True)

@@ -115,6 +115,7 @@ fn request(kind: &str, workspace: Vec<u8>, tier: Tier) -> RunRequest {
         timeout_ms: None,
         narrow: Default::default(),
         mounts: Vec::new(),
+        agent: None,
     };
     match kind {
         "argv-nul" => request.argv.push(nul()),

@@ -132,6 +132,7 @@ fn request(argv: &[&str]) -> Box<RunRequest> {
         timeout_ms: Some(1000),
         narrow: Narrow::default(),
         mounts: Vec::new(),
+        agent: None,
     })
 }
 

@@ -128,6 +128,7 @@ fn request(explain: &Explain) -> std::io::Result<RunRequest> {
         timeout_ms: None,
         narrow: Default::default(),
         mounts: Vec::new(),
+        agent: None,
     })
 }
 

@@ -18,6 +18,7 @@ use crate::confine::mounts::{self as view, Opener};
 use crate::confine::{Failed, Ids, gateway, network as loopback};
 use crate::plan::compile::FIRST_THROW_AWAY_UID;
 use crate::plan::{Entry, HostPath, Missing, Owner, Rights};
+use crate::policy::egress::Rules;
 use crate::sys::mounts::{self, Depth};
 use crate::sys::process::{self, namespaces};
 use crate::sys::terminal;
@@ -110,7 +111,7 @@ pub fn network(_: &Setting<'_>) -> Result<String, Failed> {
 pub fn gate(_: &Setting<'_>) -> Result<String, Failed> {
     process::unshare(namespaces::NETWORK).map_err(Failed::at("unshare"))?;
     loopback::bring_up_loopback()?;
-    let sockets = gateway::open()?.into_list();
+    let sockets = gateway::open(&Rules::default())?.into_list();
     let anywhere = (Ipv4Addr::new(192, 0, 2, 1), 9);
     TcpStream::connect(anywhere).map_err(|error| Failed::at("redirected")(errno_of(&error)))?;
     let sent = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| socket.send_to(b"x", anywhere));

@@ -77,6 +77,11 @@ impl Network {
         self.length >= outer.length && outer.holds(self.base)
     }
 
+    /// Its first address, and the bits that all of it shares.
+    pub fn bounds(&self) -> (IpAddr, u128) {
+        (self.base, self.mask())
+    }
+
     /// Whether it is one address.
     pub fn is_one(&self) -> bool {
         self.length == bits(self.base)

@@ -5,7 +5,7 @@
 //! network is denied unless it is named exactly. Pure: resolves no name.
 
 use core::net::IpAddr;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,14 +14,16 @@ pub mod http;
 pub mod name;
 pub mod rule;
 pub mod set;
+pub mod terms;
 #[cfg(test)]
 mod tests;
 
-use address::{Opened, Special, normal, special};
+use address::{Network, Opened, Special, normal, special};
 use http::secret::Secret;
 use http::{HttpRule, Look};
 use name::Name;
 use rule::{Host, Over, Protocol, Rule};
+use terms::Terms;
 
 /// The rules of one jail.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +40,20 @@ pub struct Rules {
     pub secrets: BTreeMap<String, Secret>,
     /// In which connections the gate looks.
     pub look: Look,
+    /// What is kept to beside them.
+    pub terms: Terms,
+}
+
+/// Ports of UDP that a profile can allow: the gate has a socket for each.
+pub const MOST_UDP_PORTS: usize = 16;
+
+/// Where datagrams go that may come as far as the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Datagrams {
+    /// To names that some rule allows over UDP.
+    ToNames,
+    /// To addresses.
+    ToNetwork(Network),
 }
 
 /// Yes or no, and why.
@@ -143,13 +159,34 @@ impl Rules {
         self.deny.iter().find(|rule| rule.names(alias) && rule.covers(protocol, port)).map(Denied::by_rule)
     }
 
-    /// Ports of UDP that some rule allows.
-    pub fn udp_ports(&self) -> Vec<(u16, u16)> {
-        let udp = self.allow.iter().filter(|rule| rule.over == Over::Only(Protocol::Udp));
-        let mut ranges: Vec<(u16, u16)> = udp.flat_map(|rule| rule.ports.ranges()).copied().collect();
-        ranges.sort_unstable();
-        ranges.dedup();
-        ranges
+    /// Ports of UDP that some rule allows, each once; `None` when they are more than [`MOST_UDP_PORTS`].
+    pub fn udp_ports(&self) -> Option<Vec<u16>> {
+        let ranges = self.udp().flat_map(|rule| rule.ports.ranges());
+        let mut ports = BTreeSet::new();
+        for (first, last) in ranges {
+            ports.extend((*first..=*last).take(MOST_UDP_PORTS + 1));
+        }
+        (ports.len() <= MOST_UDP_PORTS).then(|| ports.into_iter().collect())
+    }
+
+    /// Which datagrams may come as far as the gate, which judges each conversation.
+    pub fn datagrams(&self) -> BTreeSet<(Datagrams, u16)> {
+        let to = |rule: &Rule| match &rule.host {
+            Host::Name(_) | Host::Below(_) => Datagrams::ToNames,
+            Host::Network(network) => Datagrams::ToNetwork(*network),
+        };
+        let ports =
+            |rule: &Rule| rule.ports.ranges().iter().flat_map(|(first, last)| *first..=*last).collect::<Vec<_>>();
+        self.udp().flat_map(|rule| ports(rule).into_iter().map(move |port| (to(rule), port))).collect()
+    }
+
+    /// Whether some rule allows `name` over UDP.
+    pub fn name_has_udp(&self, name: &Name) -> bool {
+        self.udp().any(|rule| rule.names(name))
+    }
+
+    fn udp(&self) -> impl Iterator<Item = &Rule> {
+        self.allow.iter().filter(|rule| rule.over == Over::Only(Protocol::Udp))
     }
 }
 

@@ -156,11 +156,16 @@ fn ports_are_those_of_the_rule_and_the_web_where_it_names_none() {
 
 #[test]
 fn a_rule_for_one_protocol_says_nothing_about_the_other() {
-    let rules = rules(&["udp://time.example:123", "a.example:123"], &[]);
-    assert!(matches!(rules.judge_name(Protocol::Udp, &name("time.example"), 123), Decision::Allowed(_)));
-    assert!(!reaches(&rules, "time.example", 123));
-    assert!(matches!(rules.judge_name(Protocol::Udp, &name("a.example"), 123), Decision::Denied(_)));
-    assert_eq!(rules.udp_ports(), [(123, 123)]);
+    let own = rules(&["udp://time.example:123", "a.example:123"], &[]);
+    assert!(matches!(own.judge_name(Protocol::Udp, &name("time.example"), 123), Decision::Allowed(_)));
+    assert!(!reaches(&own, "time.example", 123));
+    assert!(matches!(own.judge_name(Protocol::Udp, &name("a.example"), 123), Decision::Denied(_)));
+    assert_eq!(own.udp_ports(), Some(vec![123]));
+    let many = rules(&["udp://time.example:1-17"], &[]);
+    assert_eq!(many.udp_ports(), None);
+    let few = rules(&["udp://time.example:1-16", "udp://192.0.2.0/24:7", "other.example"], &[]);
+    assert_eq!(few.udp_ports().map(|ports| ports.len()), Some(16));
+    assert_eq!(few.datagrams().len(), 17);
 }
 
 #[test]

@@ -1,0 +1,252 @@
+//! The kernel's rules in a jail with a gate: what is led to it, what passes, and what is denied at once. nftables.
+//!
+//! Owns the tables as messages. Must not know names: those that UDP reaches have a range of addresses for themselves.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
+use nix::sys::socket::SockProtocol;
+
+use super::gateway::{NAMES, OWN_V4, OWN_V6, PORT};
+use super::netlink::{Attributes, Batch, NEW, Netlink};
+use crate::policy::egress::Datagrams;
+
+/// The upper half of the addresses that stand for names, which those have that UDP reaches; `egress::names`.
+const WITH_UDP_V4: [u8; 2] = [198, 19];
+const WITH_UDP_V6: [u8; 14] = [0xfd, 0, 0xc1, 0xa0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+
+// Of linux/netfilter/nf_tables.h; libc has some of these for one of its C libraries alone.
+const TABLE: &str = "clawjail";
+const SUBSYSTEM: u16 = 10 << 8;
+const NEW_TABLE: u16 = SUBSYSTEM;
+const NEW_CHAIN: u16 = SUBSYSTEM | 3;
+const NEW_RULE: u16 = SUBSYSTEM | 6;
+const BATCH_BEGIN: u16 = 16;
+const BATCH_END: u16 = 17;
+const LOCAL_OUT: u32 = 3;
+const APPEND: u16 = libc::NLM_F_CREATE as u16 | libc::NLM_F_APPEND as u16;
+
+/// A register of the kernel's rule machine; 0 is the verdict.
+const REGISTER: u32 = 1;
+const VERDICT: u32 = 0;
+const DROP: i32 = 0;
+const ACCEPT: i32 = 1;
+const RETURN: i32 = -5;
+
+/// What a rule looks at.
+#[derive(Clone, Copy)]
+enum Look<'a> {
+    Meta(u32),
+    Network {
+        offset: u32,
+        length: u32,
+    },
+    /// The bits of the network's head that the mask has.
+    Within {
+        offset: u32,
+        mask: &'a [u8],
+    },
+    Transport {
+        offset: u32,
+        length: u32,
+    },
+}
+
+const FAMILY: Look<'static> = Look::Meta(15);
+const PROTOCOL: Look<'static> = Look::Meta(16);
+const DESTINATION_PORT: Look<'static> = Look::Transport { offset: 2, length: 2 };
+const FIRST_OF_V4: Look<'static> = Look::Network { offset: 16, length: 1 };
+const DESTINATION_V4: Look<'static> = Look::Network { offset: 16, length: 4 };
+const DESTINATION_V6: Look<'static> = Look::Network { offset: 24, length: 16 };
+
+const V4: u8 = 2;
+const V6: u8 = 10;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// Loads both chains at once: either all of it holds, or nothing does and the jail is not made. Gives the socket that tells
+/// what is denied, where the kernel can tell.
+pub fn install(datagrams: &BTreeSet<(Datagrams, u16)>) -> Result<Option<OwnedFd>, Errno> {
+    let Ok(log) = open_log() else { return load(datagrams, Told::Nobody).map(|()| None) };
+    match load(datagrams, Told::Gate) {
+        Ok(()) => Ok(Some(log)),
+        // Without nft_log or nft_limit it is denied all the same, and nobody is told of it.
+        Err(Errno::ENOENT | Errno::EOPNOTSUPP) => load(datagrams, Told::Nobody).map(|()| None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Who is told what is denied.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Gate,
+    Nobody,
+}
+
+fn load(datagrams: &BTreeSet<(Datagrams, u16)>, told: Told) -> Result<(), Errno> {
+    let netfilter = Netlink::open(SockProtocol::NetlinkNetFilter)?;
+    let port = NAMES.to_be_bytes();
+    let mut batch = Batch::default().tell(BATCH_BEGIN, &Attributes::after(&[0, 0, 0, 10]));
+    batch = batch.ask(NEW_TABLE, NEW, &inet().text(1, TABLE));
+    batch = chain(batch, "filter", "filter", -150, DROP);
+    batch = to_itself(batch, "filter", ACCEPT);
+    batch = rule(batch, "filter", &[(PROTOCOL, &[TCP])], verdict(ACCEPT));
+    batch = rule(batch, "filter", &[(PROTOCOL, &[UDP]), (DESTINATION_PORT, &port)], verdict(ACCEPT));
+    for (to, port) in datagrams {
+        batch = let_through(batch, *to, *port);
+    }
+    if told == Told::Gate {
+        batch = batch.ask(NEW_RULE, APPEND, &inet().text(1, TABLE).text(2, "filter").nested(4, to_the_log()));
+    }
+    batch = chain(batch, "nat", "nat", -100, ACCEPT);
+    batch = to_itself(batch, "nat", RETURN);
+    batch = rule(batch, "nat", &[(PROTOCOL, &[TCP]), (DESTINATION_PORT, &port)], verdict(RETURN));
+    batch = rule(batch, "nat", &[(PROTOCOL, &[TCP])], to_the_gate());
+    netfilter.send(&batch.tell(BATCH_END, &Attributes::after(&[0, 0, 0, 10])))
+}
+
+/// The head of a message about tables for both families.
+fn inet() -> Attributes {
+    Attributes::after(&[1, 0, 0, 0])
+}
+
+fn chain(batch: Batch, name: &str, kind: &str, priority: i32, policy: i32) -> Batch {
+    let hook = Attributes::new().number(1, LOCAL_OUT).bytes(2, &priority.to_be_bytes());
+    let chain = inet().text(1, TABLE).text(3, name).nested(4, hook).bytes(5, &policy.to_be_bytes()).text(7, kind);
+    batch.ask(NEW_CHAIN, NEW, &chain)
+}
+
+/// What the jail sends to itself: its loopback and its own address.
+fn to_itself(mut batch: Batch, chain: &str, code: i32) -> Batch {
+    let mut loopback = [0; 16];
+    if let Some(last) = loopback.last_mut() {
+        *last = 1;
+    }
+    let own: [(u8, Look<'_>, &[u8]); 4] = [
+        (V4, FIRST_OF_V4, &[127]),
+        (V4, DESTINATION_V4, &OWN_V4),
+        (V6, DESTINATION_V6, &loopback),
+        (V6, DESTINATION_V6, &OWN_V6),
+    ];
+    for (family, look, value) in own {
+        batch = rule(batch, chain, &[(FAMILY, &[family]), (look, value)], verdict(code));
+    }
+    batch
+}
+
+/// Datagrams that a rule may allow.
+fn let_through(batch: Batch, to: Datagrams, port: u16) -> Batch {
+    let port = port.to_be_bytes();
+    let pass = |batch: Batch, family: u8, look: Look, value: &[u8]| {
+        let when = [(FAMILY, &[family][..]), (look, value), (PROTOCOL, &[UDP]), (DESTINATION_PORT, &port)];
+        rule(batch, "filter", &when, verdict(ACCEPT))
+    };
+    match to {
+        Datagrams::ToNames => {
+            let v4 = Look::Network { offset: 16, length: 2 };
+            let batch = pass(batch, V4, v4, &WITH_UDP_V4);
+            pass(batch, V6, Look::Network { offset: 24, length: 14 }, &WITH_UDP_V6)
+        }
+        Datagrams::ToNetwork(network) => {
+            let (base, mask) = network.bounds();
+            match base {
+                IpAddr::V4(v4) => {
+                    let [.., a, b, c, d] = mask.to_be_bytes();
+                    pass(batch, V4, Look::Within { offset: 16, mask: &[a, b, c, d] }, &v4.octets())
+                }
+                IpAddr::V6(v6) => pass(batch, V6, Look::Within { offset: 24, mask: &mask.to_be_bytes() }, &v6.octets()),
+            }
+        }
+    }
+}
+
+/// The gate's group of the log, of which its socket is the only reader.
+const GROUP: u16 = 1;
+/// Denials that are told in a second: the gate has more to do.
+const TOLD: u64 = 200;
+/// What is told of each: as much as the heads of the network's and the transport's packets.
+const SNAPSHOT: u32 = 64;
+/// Of linux/netfilter/nfnetlink_log.h.
+const LOG_CONFIG: u16 = 4 << 8 | 1;
+
+/// A socket that hears what the filter denied.
+fn open_log() -> Result<OwnedFd, Errno> {
+    let log = Netlink::open(SockProtocol::NetlinkNetFilter)?;
+    let [high, low] = GROUP.to_be_bytes();
+    let group = || Attributes::after(&[0, 0, high, low]);
+    const BIND: u8 = 1;
+    const PACKETS: u8 = 2;
+    let [a, b, c, d] = SNAPSHOT.to_be_bytes();
+    // Each at once: the kernel would gather a hundred first.
+    let how = group().bytes(2, &[a, b, c, d, PACKETS, 0]).number(5, 1);
+    log.send(&Batch::default().ask(LOG_CONFIG, 0, &group().bytes(1, &[BIND])))?;
+    log.send(&Batch::default().ask(LOG_CONFIG, 0, &how))?;
+    log.into_listener()
+}
+
+/// Not more often than is of use to anybody; then the packet goes on to the chain's own word.
+fn to_the_log() -> Attributes {
+    let rate = Attributes::new().bytes(1, &TOLD.to_be_bytes()).bytes(2, &1_u64.to_be_bytes()).number(3, 20);
+    let log = Attributes::new().bytes(1, &GROUP.to_be_bytes()).number(3, SNAPSHOT);
+    Attributes::new().nested(1, expression("limit", rate)).nested(1, expression("log", log))
+}
+
+/// A rule that does `then` with what has every value in `when`.
+fn rule(batch: Batch, chain: &str, when: &[(Look<'_>, &[u8])], then: Attributes) -> Batch {
+    let mut expressions = Attributes::new();
+    for (look, value) in when {
+        if let Look::Within { mask, .. } = look {
+            let load = look.load();
+            let masked = expression("bitwise", and(mask));
+            let equal = Attributes::new().number(1, REGISTER).number(2, 0).nested(3, Attributes::new().bytes(1, value));
+            expressions = expressions.nested(1, load).nested(1, masked).nested(1, expression("cmp", equal));
+            continue;
+        }
+        let equal = Attributes::new().number(1, REGISTER).number(2, 0).nested(3, Attributes::new().bytes(1, value));
+        expressions = expressions.nested(1, look.load()).nested(1, expression("cmp", equal));
+    }
+    batch.ask(NEW_RULE, APPEND, &inet().text(1, TABLE).text(2, chain).nested(4, expressions.and(&then)))
+}
+
+impl Look<'_> {
+    fn load(self) -> Attributes {
+        let payload = |base, offset, length| {
+            expression(
+                "payload",
+                Attributes::new().number(1, REGISTER).number(2, base).number(3, offset).number(4, length),
+            )
+        };
+        match self {
+            Look::Meta(key) => expression("meta", Attributes::new().number(1, REGISTER).number(2, key)),
+            Look::Network { offset, length } => payload(1, offset, length),
+            Look::Within { offset, mask } => payload(1, offset, u32::try_from(mask.len()).unwrap_or(u32::MAX)),
+            Look::Transport { offset, length } => payload(2, offset, length),
+        }
+    }
+}
+
+/// The register, and `mask`.
+fn and(mask: &[u8]) -> Attributes {
+    let length = u32::try_from(mask.len()).unwrap_or(u32::MAX);
+    let registers = Attributes::new().number(1, REGISTER).number(2, REGISTER).number(3, length);
+    let nothing = vec![0; mask.len()];
+    registers.nested(4, Attributes::new().bytes(1, mask)).nested(5, Attributes::new().bytes(1, &nothing))
+}
+
+fn expression(name: &str, data: Attributes) -> Attributes {
+    Attributes::new().text(1, name).nested(2, data)
+}
+
+fn verdict(code: i32) -> Attributes {
+    let code = Attributes::new().nested(2, Attributes::new().bytes(1, &code.to_be_bytes()));
+    Attributes::new().nested(1, expression("immediate", Attributes::new().number(1, VERDICT).nested(2, code)))
+}
+
+fn to_the_gate() -> Attributes {
+    let port = Attributes::new().bytes(1, &PORT.to_be_bytes());
+    let load = expression("immediate", Attributes::new().number(1, REGISTER).nested(2, port));
+    let redirect = expression("redir", Attributes::new().number(1, REGISTER));
+    Attributes::new().nested(1, load).nested(1, redirect)
+}
