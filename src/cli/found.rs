@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use super::ledger::Source;
 use super::{answer, ledger, remote};
+use crate::ledger::error::LedgerError;
 use crate::ledger::query::{self, Filter};
 use crate::policy::names::shown;
 use crate::verdict::Verdict;
@@ -76,6 +77,20 @@ pub fn several(path: Option<&Path>, filter: &Filter, most: usize) -> Result<Vec<
         if all.len() >= most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     searched.map_err(|error| ledger::fail(&error))?;
+    all.reverse();
+    Ok(all)
+}
+
+/// The runs of one session in a ledger, the oldest first, at most `most`. A ledger that cannot be read is said where it is needed.
+pub fn of_session(path: Option<&Path>, session: &str, most: usize) -> Result<Vec<Verdict>, LedgerError> {
+    let directory = ledger::open(path)?;
+    let mut all = Vec::new();
+    query::newest_first(&directory, &Filter::default(), |found| {
+        if found.verdict.session.as_deref() == Some(session) {
+            all.push(found.verdict);
+        }
+        if all.len() >= most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
     all.reverse();
     Ok(all)
 }

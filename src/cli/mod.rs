@@ -17,6 +17,7 @@ pub mod jail;
 pub mod kill;
 pub mod ledger;
 pub mod log;
+pub mod page;
 pub mod policy;
 pub mod profile;
 pub mod ps;
@@ -83,6 +84,8 @@ pub enum Command {
     Verdict(verdict::Verdict),
     /// Say why something was denied in a run, or whether it would be.
     Why(why::Why),
+    /// Write what a run, or a session of runs, did and was denied as one page of HTML.
+    Report(page::Report),
     /// Show what was run, newest first.
     Log(log::Log),
     /// Look after the ledger: the record of all runs, which cannot be changed unnoticed.
@@ -127,6 +130,7 @@ fn dispatch(cli: Cli, launcher: Option<std::io::Result<Launcher>>) -> ExitCode {
         Command::Doctor(doctor) => doctor::run(&doctor),
         Command::Verdict(verdict) => verdict::run(&verdict),
         Command::Why(why) => why::run(&why),
+        Command::Report(report) => page::run(&report),
         Command::Log(log) => log::run(&log),
         Command::Ledger(ledger) => ledger::run(&ledger),
         Command::Schema(schema) => schema::run(&schema),

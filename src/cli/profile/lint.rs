@@ -109,11 +109,25 @@ pub fn sum(verdicts: &[Verdict]) -> Usage {
     for verdict in verdicts.iter().filter(|verdict| verdict.plan.is_some()) {
         usage.runs += 1;
         usage.reached.extend(reached(verdict));
+        used(verdict, &mut usage);
         usage.memory = usage.memory.max(verdict.resources.peak_memory);
         usage.processes = usage.processes.max(verdict.resources.peak_processes);
         usage.wall_ms = usage.wall_ms.max(verdict.resources.wall_us / 1000);
     }
     usage
+}
+
+/// What was executed and changed, where that was recorded in every run.
+fn used(verdict: &Verdict, usage: &mut Usage) {
+    let (activity, recorded) = (&verdict.activity, verdict.evidence.activity.as_str());
+    let first = usage.runs == 1;
+    let commands = ["commands", "full"].contains(&recorded) && activity.unlisted_commands == 0;
+    usage.executed = usage.executed.take().or(first.then(BTreeSet::new)).filter(|_| commands);
+    if let Some(executed) = &mut usage.executed {
+        executed.extend(activity.commands.iter().map(|command| command.path.clone()));
+    }
+    usage.changed = usage.changed.or(first.then_some(false)).filter(|_| recorded == "full");
+    usage.changed = usage.changed.map(|changed| changed || !activity.files.is_empty() || activity.unlisted_files > 0);
 }
 
 fn reached(verdict: &Verdict) -> BTreeSet<Host> {

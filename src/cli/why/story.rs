@@ -1,7 +1,10 @@
 //! The story of one run, from its verdict.
 
 use crate::plan::explain::aligned;
+use crate::policy::names::cut;
 use crate::profile::units::Bytes;
+use crate::verdict::activity::Connection;
+use crate::verdict::evidence::Command;
 use crate::verdict::{Denial, Outcome, Verdict};
 use crate::wire::text::printable;
 
@@ -9,6 +12,8 @@ use crate::wire::text::printable;
 pub fn text(verdict: &Verdict) -> String {
     let mut text = head(verdict);
     text.push_str(&denials(verdict));
+    text.push_str(&seen(verdict));
+    text.push_str(&did(verdict));
     text.push_str(&missing(verdict));
     text
 }
@@ -29,6 +34,9 @@ fn head(verdict: &Verdict) -> String {
     if let Some(reason) = &verdict.reason {
         rows.push(row(["because", &reason.message]));
         rows.extend(reason.remedy.iter().map(|remedy| row(["hint", remedy])));
+    }
+    if let Some(hint) = &verdict.denial_hint {
+        rows.push(row(["hint", hint]));
     }
     if verdict.plan.is_some() {
         let peak = Bytes(resources.peak_memory.div_ceil(1 << 20) << 20);
@@ -63,6 +71,62 @@ fn denials(verdict: &Verdict) -> String {
     text
 }
 
+/// Who looked for denials, and what they cannot see.
+fn seen(verdict: &Verdict) -> String {
+    let evidence = &verdict.evidence;
+    if verdict.plan.is_none() || evidence.source.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\nseen by {}", printable(&evidence.source.join(", ")));
+    text.push_str(if evidence.complete { ", which see every denial\n" } else { ", which do not see every denial\n" });
+    for unseen in &evidence.unseen {
+        text.push_str(&format!("  not seen: {}\n", printable(unseen)));
+    }
+    if evidence.lost > 0 {
+        text.push_str(&format!("  {} denials happened and are not listed\n", evidence.lost));
+    }
+    text
+}
+
+/// Commands and hosts, as far as they were recorded.
+fn did(verdict: &Verdict) -> String {
+    const MOST: usize = 40;
+    let activity = &verdict.activity;
+    let mut text = String::new();
+    let commands = activity.commands.len() as u64 + activity.unlisted_commands;
+    if commands > 0 {
+        text.push_str(&format!("\nexecuted: {commands}\n"));
+        let rows: Vec<Vec<String>> = activity.commands.iter().take(MOST).map(command).collect();
+        text.push_str(&aligned(&rows));
+    }
+    if !activity.connections.is_empty() {
+        text.push_str("\nhosts\n");
+        let rows: Vec<Vec<String>> = activity.connections.iter().take(MOST).map(host).collect();
+        text.push_str(&aligned(&rows));
+    }
+    let files = activity.files.len() as u64 + activity.unlisted_files;
+    if files > 0 {
+        text.push_str(&format!("\nfiles changed: {files}; `clawjail report` shows them\n"));
+    }
+    text
+}
+
+fn command(command: &Command) -> Vec<String> {
+    let words = if command.argv.is_empty() { command.path.clone() } else { command.argv.join(" ") };
+    let ended = match (command.exit_code, command.signal) {
+        (Some(code), _) => format!("exit {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => String::new(),
+    };
+    row([&format!("{} ms", command.after_us / 1000), &ended, &cut(&words, 160)])
+}
+
+fn host(connection: &Connection) -> Vec<String> {
+    let host = connection.name.as_ref().or(connection.address.as_ref()).map_or("?", String::as_str);
+    let bytes = format!("{} bytes out, {} in", connection.sent, connection.received);
+    row([&connection.decision, &format!("{host}:{}", connection.port), &bytes, &connection.rule])
+}
+
 fn count(verdict: &Verdict) -> String {
     let times: u64 = verdict.denials.iter().map(|denial| denial.count).sum();
     let things = verdict.denials.len();
@@ -72,7 +136,9 @@ fn count(verdict: &Verdict) -> String {
 
 fn one(denial: &Denial) -> String {
     let times = if denial.count > 1 { format!(", {} times", denial.count) } else { String::new() };
-    let mut text = format!("  {} `{}`{times}\n", printable(&denial.kind), printable(&denial.what));
+    let by = denial.process.as_ref().map(|process| format!(", asked by {} ({})", process.name, process.pid));
+    let by = printable(&by.unwrap_or_default());
+    let mut text = format!("  {} `{}`{times}{by}\n", printable(&denial.kind), printable(&denial.what));
     let rule = if denial.rule.is_empty() { "no rule grants it".to_owned() } else { printable(&denial.rule) };
     text.push_str(&format!("    by the {}: {rule}\n", printable(&denial.mechanism)));
     if !denial.remedy.is_empty() {
