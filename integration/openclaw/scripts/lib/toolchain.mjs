@@ -1,0 +1,50 @@
+// What tests and benches need and the package does not: a compiler, a Node that OpenClaw wants, OpenClaw itself. All of it is
+// installed once into a cache outside of the repository.
+
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+export const HERE = join(dirname(fileURLToPath(import.meta.url)), "../..");
+export const TOP = join(HERE, "../..");
+export const CACHE = process.env.CLAWJAIL_OPENCLAW_CACHE ?? join(homedir(), ".cache/clawjail-openclaw");
+export const OPENCLAW = process.env.OPENCLAW_VERSION ?? "2026.9.6";
+const NODE = "24";
+
+function npm(args, cwd) {
+  execFileSync("npm", [...args, "--no-audit", "--no-fund", "--loglevel=error"], { cwd, stdio: ["ignore", "inherit", "inherit"] });
+}
+
+// Installs `wanted` into a directory of the cache, once. A mark at the end tells an installation that was cut short.
+function installed(name, wanted) {
+  const directory = join(CACHE, name);
+  const mark = join(directory, ".complete");
+  if (existsSync(mark)) return directory;
+  rmSync(directory, { recursive: true, force: true });
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(join(directory, "package.json"), '{ "private": true }\n');
+  npm(["install", ...wanted], directory);
+  writeFileSync(mark, "");
+  return directory;
+}
+
+export function build() {
+  const { devDependencies } = JSON.parse(readFileSync(join(HERE, "package.json"), "utf8"));
+  const wanted = Object.entries(devDependencies).map(([name, version]) => `${name}@${version}`);
+  const tools = existsSync(join(HERE, "node_modules/typescript")) ? HERE : installed(`tools-${devDependencies.typescript}`, wanted);
+  rmSync(join(HERE, "dist"), { recursive: true, force: true });
+  const types = join(tools, "node_modules/@types");
+  execFileSync(process.execPath, [join(tools, "node_modules/typescript/bin/tsc"), "-p", HERE, "--typeRoots", types], { stdio: "inherit" });
+}
+
+// A Node that OpenClaw runs on.
+export function node() {
+  return join(installed(`node-${NODE}`, [`node@${NODE}`]), "node_modules/node/bin/node");
+}
+
+// OpenClaw as anybody gets it.
+export function openclaw(version = OPENCLAW) {
+  return join(installed(`openclaw-${version}`, [`openclaw@${version}`]), "node_modules/openclaw");
+}

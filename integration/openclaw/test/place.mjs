@@ -1,0 +1,192 @@
+// A place of the test's own: a service of clawjail's, a model, a workspace, and OpenClaw with its state in it.
+
+import { execFile, spawn } from "node:child_process";
+import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { createConnection, createServer } from "node:net";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { CACHE, HERE, TOP, node, openclaw } from "../scripts/lib/toolchain.mjs";
+import { Model } from "./model.mjs";
+
+export const BINARY = process.env.CLAWJAIL_BINARY ?? ["release", "debug"].map((kind) => join(TOP, `target/x86_64-unknown-linux-gnu/${kind}/clawjail`)).find(existsSync);
+const PACKAGE = openclaw();
+const NODE = node();
+
+export async function until(what, holds, most = 30_000) {
+  const late = Date.now() + most;
+  for (;;) {
+    const held = await holds();
+    if (held) return held;
+    if (Date.now() > late) throw new Error(`not within ${most} ms: ${what}`);
+    await sleep(20);
+  }
+}
+
+const freePort = () =>
+  new Promise((found) => {
+    const server = createServer().listen(0, "127.0.0.1", () => {
+      const { port } = server.address();
+      server.close(() => found(port));
+    });
+  });
+
+export class Place {
+  #n = 0;
+
+  static async make({ sandbox = {}, plugin = {}, config = {}, service = "", backend = "clawjail" } = {}) {
+    const place = new Place();
+    place.top = mkdtempSync("/tmp/clawjail-openclaw.");
+    chmodSync(place.top, 0o755);
+    for (const name of ["home", "state", "ws", "config", "plugin"]) mkdirSync(join(place.top, name));
+    place.workspace = join(realpathSync(place.top), "ws");
+    writeFileSync(join(place.workspace, "README.md"), "a workspace\n");
+    place.socket = join(place.top, "socket");
+    place.model = await Model.start();
+    place.settings = { sandbox, plugin, config, backend };
+    place.installPlugin();
+    place.port = await freePort();
+    place.configure();
+    await place.startService(service);
+    return place;
+  }
+
+  // As a person would install it: the package's published files, in a directory that OpenClaw is told of.
+  installPlugin() {
+    for (const name of ["dist", "package.json", "openclaw.plugin.json"]) cpSync(join(HERE, name), join(this.top, "plugin", name), { recursive: true });
+  }
+
+  configure(change = {}) {
+    Object.assign(this.settings, change);
+    const { sandbox, plugin, config, backend } = this.settings;
+    const cost = { input: 0, output: 0, cacheRead: 0, cacheWrite: 0 };
+    const model = { id: "fake-1", name: "Fake", reasoning: false, input: ["text"], cost, contextWindow: 128_000, maxTokens: 4096 };
+    const { agents = {}, tools = {}, ...more } = config;
+    const written = {
+      update: { checkOnStart: false },
+      logging: { file: join(this.top, "openclaw.log"), level: "debug" },
+      gateway: { mode: "local", bind: "loopback", port: this.port, auth: { mode: "token", token: "a-token-of-this-test" } },
+      models: { mode: "replace", catalogRefresh: { enabled: false }, providers: { fake: { baseUrl: this.model.url, apiKey: "x", api: "openai-completions", models: [model] } } },
+      agents: {
+        ...agents,
+        defaults: { model: { primary: "fake/fake-1" }, workspace: this.workspace, skipBootstrap: true, sandbox: { mode: "all", backend, scope: "session", workspaceAccess: "rw", ...sandbox }, ...agents.defaults },
+      },
+      tools: { profile: "coding", ...tools },
+      plugins: { load: { paths: [join(this.top, "plugin")] }, entries: { clawjail: { enabled: true, config: { socket: this.socket, binary: BINARY, ...plugin } } } },
+      ...more,
+    };
+    writeFileSync(join(this.top, "openclaw.json"), JSON.stringify(written, null, 2));
+  }
+
+  get env() {
+    const { PATH, LANG = "C.UTF-8" } = process.env;
+    return {
+      PATH: `${join(NODE, "..")}:${PATH}`,
+      LANG,
+      HOME: join(this.top, "home"),
+      OPENCLAW_HOME: join(this.top, "home"),
+      OPENCLAW_STATE_DIR: join(this.top, "state"),
+      OPENCLAW_CONFIG_PATH: join(this.top, "openclaw.json"),
+      OPENCLAW_NO_AUTO_UPDATE: "1",
+      OPENCLAW_OFFLINE: "1",
+      OPENCLAW_SKIP_CHANNELS: "1",
+      OPENCLAW_DISABLE_BONJOUR: "1",
+      DO_NOT_TRACK: "1",
+      CI: "1",
+      NODE_COMPILE_CACHE: join(CACHE, "compiled"),
+    };
+  }
+
+  async startService(more = "") {
+    const root = process.getuid() === 0;
+    const config = join(this.top, "config/clawjail.toml");
+    if (more || !existsSync(config)) {
+      writeFileSync(config, `${root ? 'user = "nobody"\n' : ""}${more}\n[ledger]\npath = "${realpathSync(this.top)}/ledger"\n`, { mode: 0o644 });
+    }
+    this.service = spawn(BINARY, ["serve", "--config", config, "--socket", this.socket], { stdio: ["ignore", "ignore", "pipe"], env: { PATH: process.env.PATH, HOME: join(this.top, "home") } });
+    this.said = "";
+    this.service.stderr.on("data", (chunk) => (this.said += chunk));
+    await until("a service", () => {
+      if (this.service.exitCode !== null) throw new Error(`the service ended: ${this.said}`);
+      return new Promise((answer) => {
+        const socket = createConnection(this.socket, () => answer(socket.destroy() && true)).on("error", () => answer(false));
+      });
+    });
+  }
+
+  async stopService(signal = "SIGTERM") {
+    const gone = new Promise((ended) => this.service.once("exit", ended));
+    this.service.kill(signal);
+    await gone;
+  }
+
+  clawjail(...args) {
+    return new Promise((done) => execFile(BINARY, args, (error, stdout, stderr) => done({ code: error?.code ?? 0, stdout, stderr })));
+  }
+
+  async jails() {
+    const { stdout } = await this.clawjail("jail", "list", "--socket", this.socket, "--json");
+    return stdout.trim() ? JSON.parse(stdout) : [];
+  }
+
+  script(steps) {
+    const path = join(this.top, `script-${++this.#n}.json`);
+    writeFileSync(path, JSON.stringify(steps));
+    return path;
+  }
+
+  openclaw(args, { timeout = 120_000 } = {}) {
+    return new Promise((done) => {
+      const options = { env: this.env, cwd: this.workspace, timeout, maxBuffer: 64 << 20 };
+      execFile(NODE, [join(PACKAGE, "openclaw.mjs"), ...args], options, (error, stdout, stderr) => done({ code: error?.code ?? 0, stdout, stderr }));
+    });
+  }
+
+  // Has the model do `steps`, and gives what the tools answered, by step.
+  async exec(steps, { how = "exec", session = "main" } = {}) {
+    const path = this.script(steps);
+    const message = `SCRIPT:${path} go`;
+    const args = {
+      exec: ["agent", "exec", "--config", join(this.top, "openclaw.json"), "--cwd", this.workspace, "--json", "--timeout", "120", message],
+      local: ["agent", "--local", "--session-key", `agent:main:${session}`, "--json", "-m", message],
+      gateway: ["agent", "--session-key", `agent:main:${session}`, "--json", "-m", message],
+    }[how];
+    const ran = await this.openclaw(args);
+    const requests = this.model.requests.filter((request) => request.path === path);
+    return { ...ran, requests, results: requests.at(-1)?.results ?? [] };
+  }
+
+  async startGateway() {
+    this.gateway = spawn(NODE, [join(PACKAGE, "openclaw.mjs"), "gateway", "run"], { env: this.env, cwd: this.workspace, stdio: ["ignore", "pipe", "pipe"] });
+    this.gatewaySaid = "";
+    for (const stream of [this.gateway.stdout, this.gateway.stderr]) stream.on("data", (chunk) => (this.gatewaySaid += chunk));
+    await until(
+      "a Gateway",
+      () => {
+        if (this.gateway.exitCode !== null) throw new Error(`the Gateway ended: ${this.gatewaySaid}`);
+        return /\bready\b/i.test(this.gatewaySaid);
+      },
+      120_000,
+    );
+  }
+
+  async stopGateway(signal = "SIGTERM") {
+    if (!this.gateway || this.gateway.exitCode !== null || this.gateway.signalCode !== null) return;
+    const gone = new Promise((ended) => this.gateway.once("exit", ended));
+    this.gateway.kill(signal);
+    const late = setTimeout(() => this.gateway.kill("SIGKILL"), 20_000);
+    await gone;
+    clearTimeout(late);
+  }
+
+  log() {
+    return existsSync(join(this.top, "openclaw.log")) ? readFileSync(join(this.top, "openclaw.log"), "utf8") : "";
+  }
+
+  async remove() {
+    await this.stopGateway("SIGKILL");
+    if (this.service.exitCode === null && this.service.signalCode === null) await this.stopService();
+    this.model.stop();
+    if (!process.env.KEEP) rmSync(this.top, { recursive: true, force: true });
+  }
+}
