@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, Ruleset, RulesetAttr,
     RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 use nix::errno::Errno;
@@ -24,10 +24,15 @@ use crate::sys::resolving::open_resolved;
 type Rules = BTreeMap<PathBuf, Rights>;
 type Flags = BitFlags<AccessFs>;
 
-/// Confines this process and all it makes to the plan's rules, handling every right of the plan's ABI.
-pub fn restrict(plan: &Plan) -> Result<(), Failed> {
+/// Confines this process and all it makes to the plan's rules, handling every right of the plan's ABI. `gate` is the only port
+/// that can be connected to where the jail has no network of its own.
+pub fn restrict(plan: &Plan, gate: Option<u16>) -> Result<(), Failed> {
     let abi = abi(&plan.landlock);
     let mut created = begin(&plan.landlock)?;
+    if let Some(port) = gate.filter(|_| plan.landlock.deny_tcp) {
+        let rule = NetPort::new(port, AccessNet::ConnectTcp);
+        created = created.add_rule(rule).map_err(|error| failed("the gate's port", &error))?;
+    }
     // Where init makes names for its runs it needs the whole tree, and the runs' second domain has the exceptions.
     let around = if plan.naming == Naming::Direct { located(plan)? } else { Vec::new() };
     for (path, rights) in grants(&real_rules(plan), &around) {

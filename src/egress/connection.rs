@@ -45,8 +45,10 @@ const LAST_WORD: Duration = Duration::from_millis(40);
 const WEB: [u16; 2] = [80, 443];
 
 /// What the jail meant.
-enum Target {
+pub enum Target {
+    /// A host by name.
     Name(Name),
+    /// An address.
     Address(IpAddr),
 }
 
@@ -75,7 +77,7 @@ pub async fn serve(gate: Rc<Gate>, client: TcpStream) {
 }
 
 /// Whether the rules allow it, and what it is charged to if the terms do, too.
-fn admit(gate: &Gate, target: &Target, port: u16, contact: &mut Contact) -> Result<Account, NoWay> {
+pub fn admit(gate: &Gate, target: &Target, port: u16, contact: &mut Contact) -> Result<Account, NoWay> {
     let host = match target {
         Target::Name(name) => {
             judge(gate, name, port, contact).map_err(|denied| NoWay::Denied(denied, None))?;
@@ -94,10 +96,11 @@ fn admit(gate: &Gate, target: &Target, port: u16, contact: &mut Contact) -> Resu
         .map_err(|denied| NoWay::Denied(denied, None))
 }
 
-async fn dial(gate: &Gate, target: &Target, port: u16) -> Result<Dialled, NoWay> {
+/// Connects to what was admitted.
+pub async fn dial(gate: &Gate, target: &Target, port: u16) -> Result<Dialled, NoWay> {
     match target {
-        Target::Name(name) => dial::by_name(&gate.rules, &gate.resolver, name, port).await,
-        Target::Address(address) => dial::by_address(*address, port).await,
+        Target::Name(name) => dial::by_name(gate, name, port).await,
+        Target::Address(address) => dial::by_address(gate, *address, port).await,
     }
 }
 
@@ -118,7 +121,8 @@ fn original(client: &TcpStream) -> Option<SocketAddr> {
     found.filter(|destination| *destination != own)
 }
 
-fn contact(target: &Target, port: u16) -> Contact {
+/// What is known of a connection before it is judged.
+pub fn contact(target: &Target, port: u16) -> Contact {
     let (name, address) = match target {
         Target::Name(name) => (Some(name.to_string()), None),
         Target::Address(address) => (None, Some(address.to_string())),
@@ -136,7 +140,19 @@ fn judge(gate: &Gate, name: &Name, port: u16, contact: &mut Contact) -> Result<(
     }
 }
 
-async fn turn_away(gate: &Gate, client: TcpStream, no_way: NoWay, mut contact: Contact) {
+/// Records that there is no way, and says so.
+pub async fn turn_away(gate: &Gate, client: TcpStream, no_way: NoWay, contact: Contact) {
+    let mut said = vec![0; 2048];
+    let length = match &no_way {
+        NoWay::Denied(..) => timeout(LAST_WORD, relay::read(&client, &mut said)).await.ok().and_then(Result::ok),
+        NoWay::Failed(..) => None,
+    };
+    said.truncate(length.unwrap_or(0));
+    refuse_asked(gate, client, no_way, contact, &said).await;
+}
+
+/// The same, where it is known what was said.
+pub async fn refuse_asked(gate: &Gate, client: TcpStream, no_way: NoWay, mut contact: Contact, said: &[u8]) {
     let (denied, address) = match no_way {
         NoWay::Denied(denied, address) => (denied, address),
         NoWay::Failed(what, address) => {
@@ -148,14 +164,11 @@ async fn turn_away(gate: &Gate, client: TcpStream, no_way: NoWay, mut contact: C
         }
     };
     contact.address = address.map(|address| address.to_string()).or(contact.address);
-    let mut said = vec![0; 2048];
-    let length = timeout(LAST_WORD, relay::read(&client, &mut said)).await;
-    said.truncate(length.ok().and_then(Result::ok).unwrap_or(0));
-    refuse(gate, client, &denied, contact, &said).await;
+    refuse(gate, client, &denied, contact, said).await;
 }
 
 /// Records the refusal, and says it in the client's language.
-async fn refuse(gate: &Gate, client: TcpStream, denied: &Denied, contact: Contact, said: &[u8]) {
+pub async fn refuse(gate: &Gate, client: TcpStream, denied: &Denied, contact: Contact, said: &[u8]) {
     let answer = match first::tell(said) {
         First::Tls => Some(vec![21, 3, 3, 0, 2, 2, 49]),
         First::Http => Some(forbidden(&contact, denied)),
@@ -195,23 +208,20 @@ fn forbidden(contact: &Contact, denied: &Denied) -> Vec<u8> {
 }
 
 /// Nothing more to say: the kernel tells the other end at once that there is no connection.
-fn reset(client: TcpStream) {
+pub fn reset(client: TcpStream) {
     // Fails only for one that is gone already.
     let _ = client.set_zero_linger();
 }
 
-async fn carry(gate: &Gate, client: TcpStream, dialled: Dialled, target: Target, contact: Contact) {
+/// Carries on what was dialled, by what the client says first.
+pub async fn carry(gate: &Gate, client: TcpStream, dialled: Dialled, target: Target, contact: Contact) {
     let Dialled { stream: server, address, account } = dialled;
     let purse = Purse { meter: &gate.meter, account };
-    let contact = Contact { address: Some(address.to_string()), ..contact };
+    let contact = Contact { address: address.map(|address| address.to_string()).or(contact.address), ..contact };
     let _ = client.set_nodelay(true);
-    let Target::Name(name) = target else {
-        let rule = format!("an address that `allow` names ({address})");
-        let open = gate.records.open(Contact { rule, ..contact });
-        if purse.request(&open, 1).is_ok() {
-            finish(open, &purse, &client, &server).await;
-        }
-        return;
+    let name = match target {
+        Target::Name(name) => name,
+        Target::Address(address) => return carry_blindly(gate, client, server, address, purse, contact).await,
     };
     let mut said = Vec::new();
     let spoken = listen(&client, &server, &mut said).await;
@@ -240,8 +250,24 @@ async fn carry(gate: &Gate, client: TcpStream, dialled: Dialled, target: Target,
     }
 }
 
+/// An address that is named is believed to be meant: what is said to it is not looked at.
+async fn carry_blindly(
+    gate: &Gate,
+    client: TcpStream,
+    server: TcpStream,
+    address: IpAddr,
+    purse: Purse<'_>,
+    contact: Contact,
+) {
+    let rule = format!("an address that `allow` names ({address})");
+    let open = gate.records.open(Contact { rule, ..contact });
+    if purse.request(&open, 1).is_ok() {
+        finish(open, &purse, &client, &server).await;
+    }
+}
+
 /// The requests that came with the first bytes, as the server gets them, if there may be so many.
-fn first_requests(requests: &mut Requests, said: &[u8], meter: &Meter) -> Result<Vec<u8>, Denied> {
+pub fn first_requests(requests: &mut Requests, said: &[u8], meter: &Meter) -> Result<Vec<u8>, Denied> {
     let out = requests.feed(said).map_err(by_flaw)?;
     meter.request(requests.count())?;
     Ok(out)
@@ -320,7 +346,8 @@ fn by_flaw(flaw: Flaw) -> Denied {
     Denied::by(flaw.rule(), "send each request to the host that it is for")
 }
 
-async fn finish(open: Open, purse: &Purse<'_>, client: &TcpStream, server: &TcpStream) {
+/// Relays to the end.
+pub async fn finish(open: Open, purse: &Purse<'_>, client: &TcpStream, server: &TcpStream) {
     let entry = open.entry();
     let out = relay::one_way_if(client, server, &entry.sent, |bytes| purse.send(&open, bytes));
     let ended = tokio::try_join!(out, relay::one_way(server, client, &entry.received)).map(drop);
@@ -328,7 +355,7 @@ async fn finish(open: Open, purse: &Purse<'_>, client: &TcpStream, server: &TcpS
 }
 
 /// Judges request after request on their way out, and relays what comes back.
-async fn follow(
+pub async fn follow(
     open: &Open,
     purse: &Purse<'_>,
     (client, server): (&TcpStream, &TcpStream),

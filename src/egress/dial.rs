@@ -14,6 +14,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::budget::Account;
+use super::gate::Gate;
+use super::proxy::{self, Proxy};
 use super::resolver::Resolver;
 use crate::policy::egress::address::normal;
 use crate::policy::egress::name::Name;
@@ -28,8 +30,8 @@ const STAGGER: Duration = Duration::from_millis(250);
 pub struct Dialled {
     /// The connection.
     pub stream: TcpStream,
-    /// Where to.
-    pub address: IpAddr,
+    /// Where to, unless a proxy has found out.
+    pub address: Option<IpAddr>,
     /// What it is charged to.
     pub account: Account,
 }
@@ -44,8 +46,16 @@ pub enum NoWay {
 }
 
 /// Connects to `name`, which is allowed on `port`.
-pub async fn by_name(rules: &Rules, resolver: &Resolver, name: &Name, port: u16) -> Result<Dialled, NoWay> {
+pub async fn by_name(gate: &Gate, name: &Name, port: u16) -> Result<Dialled, NoWay> {
+    let Gate { rules, resolver, .. } = gate;
+    // A network that has a proxy often has no name server that knows what is outside.
+    if let Some(proxy) = gate.proxy.as_ref().filter(|_| rules.terms.resolvers.is_empty() && !resolver.knows(name)) {
+        return through(proxy, resolver, &format!("{name}:{port}"), None).await;
+    }
     let allowed = resolve(rules, resolver, Protocol::Tcp, name, port).await?;
+    if let (Some(proxy), Some(address)) = (&gate.proxy, allowed.first()) {
+        return through(proxy, resolver, &proxy::authority(*address, port), Some(*address)).await;
+    }
     let none = || Err(NoWay::Failed(format!("`{name}` has no address"), None));
     first_of(allowed, port).await.unwrap_or_else(none)
 }
@@ -88,7 +98,7 @@ async fn first_of(addresses: Vec<IpAddr>, port: u16) -> Option<Result<Dialled, N
         tokio::select! {
             // Those that are still being tried end with the set.
             done = tried.join_next() => match done {
-                Some(Ok((address, Ok(stream)))) => return Some(Ok(Dialled { stream, address, account: Account::default() })),
+                Some(Ok((address, Ok(stream)))) => return Some(Ok(Dialled { stream, address: Some(address), account: Account::default() })),
                 Some(Ok((address, Err(error)))) => last = Some(Err(no_answer(address, &error))),
                 Some(Err(_)) | None => {}
             },
@@ -102,11 +112,22 @@ fn no_answer(address: IpAddr, error: &io::Error) -> NoWay {
 }
 
 /// Connects to `address`, which is allowed on `port`.
-pub async fn by_address(address: IpAddr, port: u16) -> Result<Dialled, NoWay> {
+pub async fn by_address(gate: &Gate, address: IpAddr, port: u16) -> Result<Dialled, NoWay> {
+    if let Some(proxy) = &gate.proxy {
+        return through(proxy, &gate.resolver, &proxy::authority(address, port), Some(address)).await;
+    }
     match to(address, port).await {
-        Ok(stream) => Ok(Dialled { stream, address, account: Account::default() }),
+        Ok(stream) => Ok(Dialled { stream, address: Some(address), account: Account::default() }),
         Err(error) => Err(no_answer(address, &error)),
     }
+}
+
+/// A connection that `proxy` makes.
+async fn through(proxy: &Proxy, resolver: &Resolver, to: &str, address: Option<IpAddr>) -> Result<Dialled, NoWay> {
+    let failed =
+        |error: io::Error| NoWay::Failed(format!("cannot connect to {to} through the proxy: {error}"), address);
+    let stream = proxy.connect(resolver, to).await.map_err(failed)?;
+    Ok(Dialled { stream, address, account: Account::default() })
 }
 
 /// Why `address` may not be connected to, if it may not.

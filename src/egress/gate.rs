@@ -20,10 +20,13 @@ use tokio::task::LocalSet;
 
 use super::acquaintance::Acquaintance;
 use super::budget::{Account, Meter};
-use super::listen;
+use super::explicit;
+use super::listen::{self, Sockets};
 use super::names::Names;
+use super::proxy::Proxy;
 use super::record::Records;
 use super::resolver::Resolver;
+use crate::confine::identity::errno_of;
 use crate::confine::{Failed, capabilities, identity, landlock, seccomp};
 use crate::jail::channel::{Arrived, Channel};
 use crate::jail::failure;
@@ -48,6 +51,8 @@ pub struct Gate {
     pub names: RefCell<Names>,
     /// Whoever knows the addresses outside.
     pub resolver: Resolver,
+    /// The proxy of the host's network, if there is one to go through.
+    pub proxy: Option<Proxy>,
     /// What was done.
     pub records: Records,
     /// How much has left.
@@ -73,7 +78,7 @@ impl Gate {
 pub fn live(assignment: Assignment) -> ! {
     let Assignment { channel, .. } = &assignment;
     let code = match confine(&assignment) {
-        Ok(resolver) => serve(assignment, resolver).map_or(1, |()| 0),
+        Ok(outward) => serve(assignment, outward).map_or(1, |()| 0),
         Err(failed) => {
             // If the launcher is gone there is nobody to tell, and that is why we end.
             let _ = channel.send(&FromGate::Failed(failure(failed)), &[]);
@@ -84,12 +89,20 @@ pub fn live(assignment: Assignment) -> ! {
 }
 
 /// The order is the content: each step removes what the steps before it needed.
-fn confine(assignment: &Assignment) -> Result<Resolver, Failed> {
+fn confine(assignment: &Assignment) -> Result<Outward, Failed> {
     let failed = Failed::at("confine_gate");
     process::set_name(c"clawjail-gate").map_err(&failed)?;
     // As the host has them now. Afterwards no file can be opened any more.
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    let resolver = Resolver::new(&read("/etc/resolv.conf"), &read("/etc/hosts")).knowing(&assignment.rules.hosts);
+    let terms = &assignment.rules.terms;
+    let resolver = Resolver::new(&read("/etc/resolv.conf"), &read("/etc/hosts"));
+    let resolver = resolver.asking(&terms.resolvers).knowing(&assignment.rules.hosts);
+    let unreadable = |error: io::Error| Failed {
+        step: "read_proxy_credentials",
+        errno: errno_of(&error),
+        what: terms.proxy.as_ref().and_then(|proxy| proxy.credentials.clone()),
+    };
+    let proxy = terms.proxy.as_ref().map(Proxy::read).transpose().map_err(unreadable)?;
     let unusable = |what: String| Failed { step: "gate_filter", errno: Errno::EINVAL, what: Some(what) };
     // Built in: what a directory of the host says about jails is not about us.
     let policy = own_set("gate", &Sources::default().library()).map_err(|refused| unusable(refused.message))?;
@@ -112,7 +125,13 @@ fn confine(assignment: &Assignment) -> Result<Resolver, Failed> {
         landlock::restrict_ours(&Landlock { abi, rules: Default::default(), deny_tcp: false })?;
     }
     seccomp::install(&filter)?;
-    Ok(resolver)
+    Ok(Outward { resolver, proxy })
+}
+
+/// How it gets out.
+struct Outward {
+    resolver: Resolver,
+    proxy: Option<Proxy>,
 }
 
 fn raise_descriptors() {
@@ -122,29 +141,36 @@ fn raise_descriptors() {
     }
 }
 
-fn serve(assignment: Assignment, resolver: Resolver) -> io::Result<()> {
+fn serve(assignment: Assignment, outward: Outward) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-    LocalSet::new().block_on(&runtime, attend(assignment, resolver))
+    LocalSet::new().block_on(&runtime, attend(assignment, outward))
 }
 
 /// Does what the launcher says until it is gone.
-async fn attend(assignment: Assignment, resolver: Resolver) -> io::Result<()> {
+async fn attend(assignment: Assignment, Outward { resolver, proxy }: Outward) -> io::Result<()> {
     let Assignment { channel, rules, .. } = assignment;
     channel.never_wait()?;
     let launcher = readiness::watch(Rc::new(channel))?;
-    let Some((ToGate::Open { known }, sockets)) = hear(&launcher).await? else { return Ok(()) };
+    let Some((ToGate::Open { known, token }, sockets)) = hear(&launcher).await? else { return Ok(()) };
     let ports = rules.udp_ports().unwrap_or_default();
-    let sockets = listen::sort(sockets, &ports).ok_or(io::ErrorKind::InvalidInput)?;
+    let sockets = match token {
+        Some(_) => Sockets { families: Vec::new(), log: sockets.into_iter().next() },
+        None => listen::sort(sockets, &ports).ok_or(io::ErrorKind::InvalidInput)?,
+    };
     let gate = Rc::new(Gate {
         meter: Meter::new(&rules.terms.budget),
         acquaintance: Acquaintance::new(rules.terms.first_contact, known),
         rules,
         names: RefCell::default(),
         resolver,
+        proxy,
         records: Records::new(),
         has_v6: sockets.families.len() > 1,
     });
-    listen::serve(&gate, sockets, &ports)?;
+    match (token, sockets) {
+        (Some(token), Sockets { log: Some(listener), .. }) => explicit::serve(&gate, listener, token)?,
+        (_, sockets) => listen::serve(&gate, sockets, &ports)?,
+    }
     launcher.get_ref().send(&FromGate::Ready, &[])?;
     while let Some((message, _)) = hear(&launcher).await? {
         match message {

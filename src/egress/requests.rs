@@ -38,6 +38,8 @@ pub struct Requests {
     at: At,
     waiting: Vec<u8>,
     count: u64,
+    // How many there may be: the last one ends its connection.
+    most: u64,
 }
 
 /// A request that must not go on, and why.
@@ -65,7 +67,12 @@ impl Flaw {
 impl Requests {
     /// Of a connection to `host`.
     pub fn to(host: Name, port: u16) -> Requests {
-        Requests { host, port, at: At::Head, waiting: Vec::new(), count: 0 }
+        Requests { host, port, at: At::Head, waiting: Vec::new(), count: 0, most: u64::MAX }
+    }
+
+    /// Of a connection that is for a single one.
+    pub fn only_one(host: Name, port: u16) -> Requests {
+        Requests { most: 1, ..Requests::to(host, port) }
     }
 
     /// How many requests were let through.
@@ -154,8 +161,11 @@ impl Requests {
         };
         let head = Head::read(&request)?;
         head.check(&self.host, self.port)?;
-        head.write(&request, out);
+        if self.count == self.most {
+            return Err(Flaw::OtherHost);
+        }
         self.count += 1;
+        head.write(&request, out, self.count == self.most);
         self.at = match head.body {
             Body::Length(0) => At::Head,
             Body::Length(length) => At::Body(length),
@@ -226,12 +236,15 @@ impl<'a> Head<'a> {
     }
 
     /// In the one form: so that nothing of how it was written can mean anything else further on.
-    fn write(&self, request: &httparse::Request<'_, '_>, out: &mut Vec<u8>) {
+    fn write(&self, request: &httparse::Request<'_, '_>, out: &mut Vec<u8>, last: bool) {
         let mut line = String::new();
         let _ = write!(line, "{} {} HTTP/1.{}\r\n", self.method, self.path, self.minor);
         out.extend_from_slice(line.as_bytes());
         for field in request.headers.iter() {
-            if ["upgrade", "http2-settings"].iter().any(|name| field.name.eq_ignore_ascii_case(name)) {
+            if DROPPED.iter().any(|name| field.name.eq_ignore_ascii_case(name)) {
+                continue;
+            }
+            if last && field.name.eq_ignore_ascii_case("connection") {
                 continue;
             }
             let value = if field.name.eq_ignore_ascii_case("connection") { &kept(field.value) } else { field.value };
@@ -239,8 +252,28 @@ impl<'a> Head<'a> {
                 out.extend_from_slice(part);
             }
         }
+        if last {
+            out.extend_from_slice(b"Connection: close\r\n");
+        }
         out.extend_from_slice(b"\r\n");
     }
+}
+
+/// Fields that are for us, or that ask for another protocol.
+const DROPPED: [&str; 4] = ["upgrade", "http2-settings", "proxy-authorization", "proxy-connection"];
+
+/// What a proxy was sent for an address, as the server there gets it: nothing is judged, and what was for the proxy is gone.
+pub fn without_proxy(said: &[u8]) -> Option<Vec<u8>> {
+    let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
+    let mut request = httparse::Request::new(&mut fields);
+    let Ok(httparse::Status::Complete(length)) = request.parse(said) else { return None };
+    let (method, target) = (request.method?, request.path?);
+    let (_, path) = split_target(method, target).ok()?;
+    let head = Head { method, path, authority: None, host: "", minor: request.version?, body: Body::Length(0) };
+    let mut out = Vec::with_capacity(said.len());
+    head.write(&request, &mut out, true);
+    out.extend_from_slice(said.get(length..)?);
+    Some(out)
 }
 
 /// The authority of an absolute target, and the path to ask for.

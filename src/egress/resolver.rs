@@ -19,6 +19,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use crate::policy::egress::name::Name;
+use crate::policy::egress::terms::NameServer;
 
 /// How long one server may take, and how often all are asked.
 const PATIENCE: Duration = Duration::from_millis(2500);
@@ -50,6 +51,19 @@ impl Resolver {
     /// With these settings, as the two files have them.
     pub fn new(resolv_conf: &str, hosts: &str) -> Resolver {
         Resolver { servers: servers(resolv_conf), hosts: read_hosts(hosts), kept: RefCell::default() }
+    }
+
+    /// Asking these, if there are any, and not whom the host asks.
+    pub fn asking(mut self, servers: &[NameServer]) -> Resolver {
+        if !servers.is_empty() {
+            self.servers = servers.iter().map(|server| server.at).collect();
+        }
+        self
+    }
+
+    /// Whether it knows `name` without asking anybody.
+    pub fn knows(&self, name: &Name) -> bool {
+        self.hosts.contains_key(name)
     }
 
     /// With these names known besides, and before all others.
@@ -170,6 +184,15 @@ enum Read {
     Cut,
     /// It is not about what was asked.
     Other,
+}
+
+/// What a message says about the addresses of `name`, which was asked for by `id`; `None` when it says nothing about that.
+pub fn understand(message: &[u8], id: u16, name: &Name) -> Option<Found> {
+    let of = |kind| match read(message, id, name, kind) {
+        Read::Answer(found, _) => Some(found),
+        Read::Failed(_) | Read::Cut | Read::Other => None,
+    };
+    Some(merge(of(TYPE::A)?, of(TYPE::AAAA)?))
 }
 
 fn read(message: &[u8], id: u16, name: &Name, kind: TYPE) -> Read {

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use super::start::Private;
 use crate::plan::Plan;
 use crate::plan::compile::Refused;
 use crate::policy::environment::{Hook, is_hook};
 use crate::wire::privsep::{RunRequest, Text};
 
 /// `NAME=value` for everything that the command starts with: the plan's own, what is passed on, what the caller sets.
-pub fn make(plan: &Plan, request: &RunRequest, private: &str) -> Result<Vec<Text>, Refused> {
+pub fn make(plan: &Plan, request: &RunRequest, private: &Private) -> Result<Vec<Text>, Refused> {
     let mut environment: BTreeMap<Text, Text> = BTreeMap::new();
     for (name, value) in &plan.environment {
-        environment.insert(name.clone().into_bytes(), value.replace("{private}", private).into_bytes());
+        let value = value.replace("{private}", &private.places).replace("{gate}", &private.gate);
+        environment.insert(name.clone().into_bytes(), value.into_bytes());
     }
     // What the profile both sets and passes is set only where the caller has none.
     for (name, value) in &request.inherited {

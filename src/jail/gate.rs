@@ -1,6 +1,8 @@
 //! A jail's gate, as the launcher holds it. What a gate does is `egress`'s; it runs in a process of its own, which lives no
 //! longer than the jail.
 
+use std::cell::RefCell;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -11,7 +13,8 @@ use nix::unistd::{Pid, getpid};
 
 use super::channel::{Arrived, Channel};
 use super::contacts::Memory;
-use super::opening::close_all_but;
+use super::opening::{close_all_but, unguessable};
+use crate::confine::identity::errno_of;
 use crate::confine::{Failed, Ids};
 use crate::plan::compile::{FIRST_THROW_AWAY_UID, THROW_AWAY_UIDS};
 use crate::policy::egress::Rules;
@@ -37,6 +40,32 @@ pub struct Assignment {
     pub launcher: Pid,
 }
 
+/// Where programs find a gate that is a proxy: a port of the host's loopback, and a word that others there do not know.
+#[derive(Debug)]
+pub struct Door {
+    /// The port.
+    pub port: u16,
+    listener: OwnedFd,
+    token: String,
+}
+
+impl Door {
+    /// Opens one.
+    pub fn open() -> Result<Door, Failed> {
+        let failed = |error: std::io::Error| Failed::at("open_door")(errno_of(&error));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let port = listener.local_addr().map_err(failed)?.port();
+        let token = unguessable().map_err(Failed::at("open_door"))?;
+        Ok(Door { port, listener: listener.into(), token })
+    }
+
+    /// As programs are told of it.
+    pub fn url(&self) -> String {
+        format!("http://clawjail:{}@127.0.0.1:{}", self.token, self.port)
+    }
+}
+
 /// A gate.
 #[derive(Debug)]
 pub struct Gate {
@@ -44,11 +73,20 @@ pub struct Gate {
     channel: Channel,
     // Where the hosts that are reached are remembered, if they are.
     memory: Option<Memory>,
+    // Until it serves there, where it is a proxy.
+    door: RefCell<Option<Door>>,
 }
 
 impl Gate {
     /// Makes one for the jail of `init`. It confines itself while the jail is still being built.
-    pub fn begin(live: Live, rules: &Rules, own: Ids, init: Pid, memory: Memory) -> Result<Gate, Failed> {
+    pub fn begin(
+        live: Live,
+        rules: &Rules,
+        own: Ids,
+        init: Pid,
+        memory: Memory,
+        door: Option<Door>,
+    ) -> Result<Gate, Failed> {
         let failed = Failed::at("begin_gate");
         let (channel, gates) = Channel::pair().map_err(&failed)?;
         let launcher = getpid();
@@ -61,15 +99,21 @@ impl Gate {
                 let becomes = (own.uid == 0).then(|| ids(init));
                 live(Assignment { channel: gates, rules: rules.clone(), becomes, launcher })
             }
-            Fork::Parent(process) => Ok(Gate { process, channel, memory: rules.terms.first_contact.map(|_| memory) }),
+            Fork::Parent(process) => {
+                let memory = rules.terms.first_contact.map(|_| memory);
+                Ok(Gate { process, channel, memory, door: RefCell::new(door) })
+            }
         }
     }
 
     /// Gives it the sockets in the jail's network, and waits until it serves them.
     pub fn open(&self, sockets: &[OwnedFd]) -> Result<(), Failed> {
         let failed = Failed::at("open_gate");
-        let sockets: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
-        match self.channel.send(&ToGate::Open { known: self.known()? }, &sockets) {
+        // Nobody else is to hold it: when the gate ends, connections to it are refused.
+        let door = self.door.take();
+        let sockets: Vec<_> = sockets.iter().chain(door.as_ref().map(|door| &door.listener)).map(AsFd::as_fd).collect();
+        let token = door.as_ref().map(|door| door.token.clone());
+        match self.channel.send(&ToGate::Open { known: self.known()?, token }, &sockets) {
             // It could not go on and has ended; why, is what is heard of it.
             Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => {}
             Err(errno) => return Err(failed(errno)),
@@ -87,6 +131,11 @@ impl Gate {
 
     fn known(&self) -> Result<Vec<String>, Failed> {
         self.memory.as_ref().map_or_else(|| Ok(Vec::new()), Memory::known)
+    }
+
+    /// Whether it is a proxy, and not yet open.
+    pub fn has_door(&self) -> bool {
+        self.door.borrow().is_some()
     }
 
     /// From now on it is for the agent of `memory`: a jail can be made before anybody knows for whom.

@@ -80,7 +80,8 @@ fn serve(launcher: &Channel, birth: Birth) -> Result<(), Failed> {
     let Some((orders, trees)) = await_orders(launcher)? else { return Ok(()) };
     let shielded = build(begun, &orders, trees, birth)?;
     beside.map_or(Ok(()), Beside::enter)?;
-    let sockets = if orders.plan.has_gate() { gateway::open(&orders.plan.egress)?.into_list() } else { Vec::new() };
+    let sockets =
+        if orders.plan.leads_to_gate() { gateway::open(&orders.plan.egress)?.into_list() } else { Vec::new() };
     let Some((filters, groups)) = await_filters(launcher)? else { return Ok(()) };
     cgroup::join(&groups).map_err(Failed::at("join_groups"))?;
     let passed: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
@@ -184,7 +185,7 @@ fn confine(orders: &Orders, filters: &Filters) -> Result<(), Failed> {
         process::set_parent_death_signal(Signal::SIGKILL).map_err(&failed)?;
     }
     process::refuse_new_privileges().map_err(&failed)?;
-    landlock::restrict(plan)?;
+    landlock::restrict(plan, orders.gate)?;
     seccomp::install(&filters.all)
 }
 

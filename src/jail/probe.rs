@@ -116,12 +116,12 @@ fn try_network(plan: &Plan, findings: &mut Vec<Finding>) {
     let out = socket_of(SockType::Datagram).and_then(|socket| {
         to(&socket)?;
         // Where a gate is, every address has a route, which leads nowhere.
-        if plan.has_gate() { send(socket.as_raw_fd(), b"x", MsgFlags::empty()).map(drop) } else { Ok(()) }
+        if plan.leads_to_gate() { send(socket.as_raw_fd(), b"x", MsgFlags::empty()).map(drop) } else { Ok(()) }
     });
     findings.push(finding(Promise::Network, "route a datagram out", out, &[Errno::ENETUNREACH, Errno::EPERM]));
     if plan.has_gate() {
         let past = socket_of(SockType::Stream).and_then(|socket| to(&socket).and_then(|()| hear_from(&socket)));
-        let kept = &[Errno::ECONNRESET, Errno::ECONNREFUSED];
+        let kept = &[Errno::ECONNRESET, Errno::ECONNREFUSED, Errno::EACCES];
         findings.push(finding(Promise::Network, "connect to an address that no rule allows", past, kept));
     }
     for (family, name) in

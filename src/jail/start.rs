@@ -15,7 +15,7 @@ use super::channel::Channel;
 use super::contacts::Memory;
 use super::deciding::{self, Prepared, choose_tier, make_filters};
 use super::environment;
-use super::gate::{Gate, Live};
+use super::gate::{Door, Gate, Live};
 use super::not_started::NotStarted;
 use super::opening::Jail;
 use super::stdio::{self, Given};
@@ -74,10 +74,19 @@ pub struct Raised {
     pub jail: Jail,
     /// What it is made by.
     pub prepared: Prepared,
-    /// Where its private places are, in the bare tier.
-    pub private: String,
+    /// What of it is known by now, in the bare tier.
+    pub private: Private,
     /// The name of its plan.
     pub digest: String,
+}
+
+/// What a jail without a view has of its own.
+#[derive(Clone, Debug, Default)]
+pub struct Private {
+    /// Where its home and its temporary files are.
+    pub places: String,
+    /// Where its gate is, as programs are told.
+    pub gate: String,
 }
 
 impl Raised {
@@ -133,14 +142,20 @@ impl Settled {
             Tier::Bare => jail.make_private(&prepared.workspace.directory.path)?.to_string_lossy().into_owned(),
             Tier::Root | Tier::User => String::new(),
         };
-        order(&jail, &prepared, &private, keeps)?;
+        let door = match jail.birth.tier {
+            Tier::Bare if prepared.plan.has_gate() => Some(Door::open()?),
+            _ => None,
+        };
+        let gate_url = door.as_ref().map(Door::url).unwrap_or_default();
+        order(&jail, &prepared, &private, keeps, door.as_ref().map(|door| door.port))?;
         // From here on init builds the view, and all this happens beside it.
         if prepared.plan.has_gate() {
-            jail.gate = Some(Gate::begin(live, &prepared.plan.egress, setting.own, jail.init, memory)?);
+            jail.gate = Some(Gate::begin(live, &prepared.plan.egress, setting.own, jail.init, memory, door)?);
         }
         jail.group.apply(&prepared.plan.limits)?;
         jail.confine(make_filters(&prepared)?)?;
         let digest = digest(&prepared.plan);
+        let private = Private { places: private, gate: gate_url };
         Ok((setting, Raised { jail, prepared, private, digest }))
     }
 }
@@ -160,8 +175,8 @@ pub fn refuse_malformed(request: &RunRequest) -> Result<(), Refused> {
 }
 
 /// The command as init is told it.
-pub fn make_command(request: &RunRequest, plan: &Plan, private: &str) -> Result<Command, Refused> {
-    let cwd = plan.cwd.to_string_lossy().replace("{private}", private);
+pub fn make_command(request: &RunRequest, plan: &Plan, private: &Private) -> Result<Command, Refused> {
+    let cwd = plan.cwd.to_string_lossy().replace("{private}", &private.places);
     Ok(Command {
         argv: request.argv.clone(),
         environment: environment::make(plan, request, private)?,
@@ -205,7 +220,7 @@ fn for_init(prepared: &Prepared) -> Plan {
     }
 }
 
-fn order(jail: &Jail, prepared: &Prepared, private: &str, keeps: Keeps) -> Result<(), Failed> {
+fn order(jail: &Jail, prepared: &Prepared, private: &str, keeps: Keeps, gate: Option<u16>) -> Result<(), Failed> {
     let mut plan = for_init(prepared);
     if plan.tier == Tier::Bare {
         let place = |path: PathBuf| PathBuf::from(path.to_string_lossy().replace("{private}", private));
@@ -220,6 +235,7 @@ fn order(jail: &Jail, prepared: &Prepared, private: &str, keeps: Keeps) -> Resul
         judged: judged(prepared),
         outsider: nix::unistd::getpid().as_raw(),
         keeps,
+        gate,
     };
     jail.order(orders, &trees)
 }

@@ -4,7 +4,7 @@
 //! refuses what no mechanism of this host keeps. [`super::view`] lists what exists in the jail.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::beside;
 use super::built_in;
@@ -17,11 +17,12 @@ use crate::host::{HostFacts, IdmappedMounts, Tier};
 use crate::policy::document::Authority;
 use crate::policy::egress::MOST_UDP_PORTS;
 use crate::policy::egress::http::secret::stand_in;
-use crate::policy::egress::rule::Protocol;
+use crate::policy::egress::rule::{Over, Protocol, Rule};
+use crate::policy::egress::terms;
 use crate::policy::library::Library;
 use crate::policy::syscalls::{SyscallPolicy, merge};
 use crate::profile::error::ProfileError;
-use crate::profile::promise::Demand;
+use crate::profile::promise::{Demand, Promise};
 use crate::profile::recording::Recording;
 use crate::profile::{Profile, WorkspaceAccess, WorkspaceAt};
 
@@ -56,6 +57,8 @@ pub struct TierPolicies {
     pub namespaced: SyscallPolicy,
     /// Added where the jail has no namespaces: calls that could name processes outside.
     pub bare: SyscallPolicy,
+    /// Added to that where the gate is a proxy that programs are asked to use.
+    pub proxied: SyscallPolicy,
     /// Added where init makes no names for its runs.
     pub direct: SyscallPolicy,
     /// Added where init makes names for its runs.
@@ -70,12 +73,14 @@ impl TierPolicies {
             Tier::Bare => TierPolicies {
                 namespaced: SyscallPolicy::default(),
                 bare: set("bare")?,
+                proxied: set("proxied")?,
                 direct: merge(vec![set("direct")?, set("bare-direct")?]),
                 brokered: set("brokered")?,
             },
             Tier::Root | Tier::User => TierPolicies {
                 namespaced: merge(vec![set("namespaced")?, set("loopback")?]),
                 bare: SyscallPolicy::default(),
+                proxied: SyscallPolicy::default(),
                 direct: set("direct")?,
                 brokered: set("brokered")?,
             },
@@ -147,20 +152,46 @@ fn refuse_egress(profile: &Profile, host: &HostFacts) -> Result<(), Refused> {
         let what = format!("egress to `{}`, and over UDP the gate itself is on port 53", rule.text);
         return no(what, "ask it for names, or use TCP");
     }
-    if let Some(proxy) = &rules.terms.proxy {
-        return no(format!("the proxy {proxy}, which this version does not go through"), "leave it out");
-    }
-    if let Some(server) = rules.terms.resolvers.first() {
-        return no(format!("names from {server}, which this version does not ask"), "leave it out");
+    if let Some(server) = rules.terms.resolvers.iter().find(|server| server.over != terms::Over::Plain) {
+        return no(format!("names from {server}, which this version does not ask over TLS"), "ask one over UDP");
     }
     match rules.allow.iter().chain(rules.http.iter().map(|rule| &rule.host)).next() {
-        Some(rule) if !host.tier.has_namespaces() => no(
-            format!("egress to `{}`, which needs a network namespace that this tier does not have", rule.text),
-            "use a profile without [egress], such as `untrusted` or `offline`, or run `clawjail doctor` for the cause",
-        ),
+        Some(rule) if !host.tier.has_namespaces() => refuse_proxied(profile, host, rule),
         _ => Ok(()),
     }
 }
+
+/// Without a network namespace programs can only be asked to use the gate, as a proxy. That is less than was promised, so the
+/// profile has to accept it; and it needs a kernel that can keep them from everything else.
+fn refuse_proxied(profile: &Profile, host: &HostFacts, rule: &Rule) -> Result<(), Refused> {
+    let no = |what: &str, remedy: &str| {
+        let message = format!("profile `{}` asks for egress to `{}`, {what}", profile.name, rule.text);
+        Err(Refused { code: "egress_not_supported", message, remedy: Some(remedy.into()) })
+    };
+    if profile.require.get(&Promise::Network) != Some(&Demand::Partial) {
+        return no(
+            "which needs a network namespace that this tier does not have",
+            "accept a proxy that programs are asked to use, with `[require] network = \"partial\"` in a profile of your own, \
+             or run `clawjail doctor` for the cause",
+        );
+    }
+    if host.landlock_abi < TCP {
+        return no("and this kernel cannot keep TCP to one port (Landlock ABI 4, Linux 6.7)", "use a newer kernel");
+    }
+    if !profile.egress.rules.http.is_empty() {
+        return no(
+            "by rules for requests, which need a view that the jail trusts",
+            "allow the host in `allow` of [egress]",
+        );
+    }
+    if profile.egress.rules.allow.iter().any(|rule| rule.over == Over::Only(Protocol::Udp)) {
+        return no("beside rules for UDP, which a proxy does not carry", "use a profile without rules for UDP");
+    }
+    Ok(())
+}
+
+/// The ABI since which Landlock knows ports of TCP.
+const TCP: u32 = 4;
 
 fn refuse_hidden_workspace(profile: &Profile, request: &Request, paths: &Paths) -> Result<(), Refused> {
     let Some(grant) = shield::hiding(profile, paths, &request.workspace.path) else { return Ok(()) };
@@ -233,6 +264,9 @@ fn choose_syscalls(
 ) -> SyscallPolicy {
     let added = if host.tier.has_namespaces() { &tiers.namespaced } else { &tiers.bare };
     let mut parts = vec![profile.syscalls.clone(), added.clone()];
+    if !host.tier.has_namespaces() && !profile.egress.rules.allow_nothing() {
+        parts.push(tiers.proxied.clone());
+    }
     let (naming, recording) = asked;
     if naming == Naming::Direct {
         parts.push(tiers.direct.clone());
@@ -282,8 +316,16 @@ fn make_environment(profile: &Profile, request: &Request, paths: &Paths) -> BTre
     }
     let stand_ins = rules.secrets.iter().filter_map(|(name, secret)| Some((secret.env.clone()?, stand_in(name))));
     environment.extend(stand_ins);
+    if paths.home == Path::new(view::BARE_HOME) && !rules.allow_nothing() {
+        environment.extend(PROXY.map(|name| (name.into(), "{gate}".into())));
+        environment.extend(NO_PROXY.map(|name| (name.into(), String::new())));
+    }
     environment
 }
+
+/// By what programs are asked to use a proxy, and not to go around it. Where the gate is, the launcher says.
+const PROXY: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
+const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
 fn keep_promises(mut plan: Plan, profile: &Profile, host: &HostFacts) -> Result<Plan, Refused> {
     for promise in crate::profile::promise::Promise::ALL {

@@ -319,9 +319,14 @@ impl Plan {
         self.naming == Naming::Brokered || self.recording != Recording::Off
     }
 
-    /// Whether the jail's network leads to a gate.
+    /// Whether the jail has a gate.
     pub fn has_gate(&self) -> bool {
         !self.egress.allow_nothing()
+    }
+
+    /// Whether the jail's network leads to it; otherwise programs are asked to use it.
+    pub fn leads_to_gate(&self) -> bool {
+        self.has_gate() && self.tier.has_namespaces()
     }
 
     /// Shields with `effect`.

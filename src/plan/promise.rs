@@ -95,6 +95,14 @@ fn network(plan: &Plan, host: &HostFacts) -> Keeping {
         mechanisms.push("seccomp: no socket families but inet, inet6 and route; none of the host's by name".to_owned());
         return kept(mechanisms);
     }
+    if plan.has_gate() {
+        mechanisms.push("seccomp: no sockets but TCP and connected pairs, and none that listens".to_owned());
+        mechanisms.push(format!("{}: TCP to the gate's port alone", landlock(host)));
+        mechanisms.push("the gate, a proxy that programs are asked to use, by the rules of [egress]".to_owned());
+        let open = "without a network namespace TCP to the number of the gate's port is open on every host, \
+                    and programs that know no proxy reach nothing";
+        return lacking(mechanisms, open);
+    }
     mechanisms.push("seccomp: no sockets but connected pairs".to_owned());
     if host.landlock_abi >= 4 {
         mechanisms.push(format!("{}: no TCP", landlock(host)));

@@ -17,6 +17,8 @@ pub enum ToGate {
     Open {
         /// Hosts that the agent has reached before, where the terms ask for that.
         known: Vec<String>,
+        /// What whoever connects has to know, where it is a proxy on the host's loopback: its listener is then the only descriptor.
+        token: Option<String>,
     },
     /// From now on these are the hosts that were reached before: the next run's agent can be another.
     Know(Vec<String>),

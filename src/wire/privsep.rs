@@ -258,6 +258,8 @@ pub struct Orders {
     pub outsider: i32,
     /// How many runs it is for.
     pub keeps: Keeps,
+    /// The gate's port, where the jail has no network of its own.
+    pub gate: Option<u16>,
 }
 
 /// The system call filters of a jail.

@@ -9,11 +9,13 @@
 #[expect(dead_code, reason = "other tests use the rest of it")]
 mod support;
 
+mod bare;
 mod denied;
 mod process;
 mod reached;
 mod spoken;
 mod terms;
+mod upstream;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -22,6 +24,15 @@ use std::sync::OnceLock;
 use support::place::Place;
 use support::tier::{self, Tier};
 use world::{World, say_skipped, world};
+
+/// Tries it in the tier without namespaces, where the host has it.
+fn in_bare(test: impl Fn(&World, &Place)) {
+    let Some(world) = world() else { return say_skipped("egress: the tests were not started as root") };
+    match tier::available().0.into_iter().find(|tier| !tier.has_namespaces()) {
+        Some(tier) => test(world, &Place::new(tier)),
+        None => say_skipped("egress: there is no bare tier here"),
+    }
+}
 
 /// Tries it in every tier that has namespaces; a failure says where it was.
 fn in_each_tier(test: impl Fn(&World, &Place)) {

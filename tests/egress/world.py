@@ -69,6 +69,8 @@ def answer(message):
 class Names(socketserver.BaseRequestHandler):
     def handle(self):
         message, sock = self.request
+        if sock.getsockname()[1] == 5353:
+            log("other dns", read_name(message, 12)[0])
         sock.sendto(answer(message), self.client_address)
 
 
@@ -157,6 +159,47 @@ class Talk(socketserver.BaseRequestHandler):
         own.sendto(b"heard %d" % len(said), self.client_address)
 
 
+class Proxy(http.server.BaseHTTPRequestHandler):
+    """A proxy of the host's network, which wants `user:word`, and knows names that no name server does."""
+
+    protocol_version = "HTTP/1.1"
+    known = {"behind.example": "93.184.216.35"}
+
+    def do_CONNECT(self):
+        wanted = self.headers.get("Proxy-Authorization")
+        log("proxy", self.path, "as" if wanted else "without", "word")
+        if wanted not in (None, "Basic dXNlcjp3b3Jk") or (wanted is None and self.server.server_address[1] == 3129):
+            self.send_response(407)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        host, port = self.path.rsplit(":", 1)
+        try:
+            there = socket.create_connection((self.known.get(host) or (TABLE.get(host) or [host.strip("[]")])[0], int(port)), 5)
+        except OSError:
+            self.send_error(502)
+            return
+        self.wfile.write(b"HTTP/1.1 200 Connection established\r\nX-Long: " + b"x" * 3000 + b"\r\n\r\n")
+        self.wfile.flush()
+        back = threading.Thread(target=self.copy, args=(there, self.connection), daemon=True)
+        back.start()
+        self.copy(self.connection, there)
+        back.join()
+        self.close_connection = True
+
+    @staticmethod
+    def copy(source, sink):
+        try:
+            while piece := source.recv(65536):
+                sink.sendall(piece)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def log_message(self, *_):
+        pass
+
+
 def run(server):
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
@@ -178,10 +221,13 @@ class UdpSix(socketserver.ThreadingUDPServer):
 
 
 run(UdpSix(("::", 53), Names))
+run(UdpSix(("::", 5353), Names))
 # From each address that it is asked at: one socket for all of them would answer from the first.
 for family, address in ((socket.AF_INET, "93.184.216.34"), (socket.AF_INET, "45.90.0.2"), (socket.AF_INET, "10.1.2.3"), (socket.AF_INET6, "2a0c:2::34")):
     Talkative = type("Talkative", (socketserver.ThreadingUDPServer,), {"address_family": family})
     run(Talkative((address, 7001), Talk))
+run(Six(("::", 3128), Proxy))
+run(Six(("::", 3129), Proxy))
 for port in (123, 443, 9000):
     run(UdpSix(("::", port), Datagrams))
 print("ready", flush=True)

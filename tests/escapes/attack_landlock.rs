@@ -65,7 +65,7 @@ pub fn attempt(abi: u32, tree: &CString, other: &CString) -> Result<String, Errn
     let neighbour = Command::new("/bin/cat").stdin(Stdio::piped()).spawn().map_err(errno)?;
     let neighbours = nix::unistd::Pid::from_raw(neighbour.id() as i32);
     process::refuse_new_privileges()?;
-    landlock::restrict(&plan).map_err(|failed| failed.errno)?;
+    landlock::restrict(&plan, None).map_err(|failed| failed.errno)?;
     let mut tries = paths(&other, &tree);
     tries.insert("connect_tcp", TcpStream::connect(("127.0.0.1", port)).map(drop).map_err(errno));
     tries.insert("bind_tcp", TcpListener::bind(("127.0.0.1", 0)).map(drop).map_err(errno));
