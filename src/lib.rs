@@ -52,6 +52,7 @@
 //!   **failed**: our own fault, with its step.
 //! * **gate**: the process through which a jail's bytes leave, where its profile has egress; it resolves and connects for the jail,
 //!   by **rules** about hosts. **contact**: one connection or lookup that it saw.
+//! * **finding**: one thing that a rule (of a skill's folder) or a check (of OpenClaw's settings) found, with its **severity**.
 //! * **outcome**: how a run ended. **verdict**: the record of it.
 //! * **ledger**: the append-only files of verdicts, each line chained to the one before. **head**: the number and hash of its
 //!   newest line; one that was kept elsewhere is an **anchor**. **torn**: an end that is no whole line, as power cuts leave
@@ -75,6 +76,7 @@
 //! | [`egress`] | the gate: names, connections, what they say first | make a process, or open a file |
 //! | [`supervise`] | output, signals, terminal, until the run is over | fork |
 //! | [`ledger`] | verdicts on disk: writing, asking, verifying; journal, syslog, SIEM, metrics | say what a verdict means |
+//! | [`openclaw`] | what OpenClaw asks before it installs something; what is unsafe in its settings | run anything |
 //! | [`cli`] | one file a subcommand, lines and exit codes | enforce anything |
 //!
 //! Start reading at `jail::start::start` (from a request to a run, as a list) and `jail::init` (the order of confinement).
@@ -86,6 +88,7 @@ pub mod egress;
 pub mod host;
 pub mod jail;
 pub mod ledger;
+pub mod openclaw;
 pub mod plan;
 pub mod policy;
 pub mod profile;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Imports go down this ladder, never up. ARCHITECTURE.md draws it.
 const LADDER: &str = "host < policy < profile < plan < verdict < wire < sys < confine < jail < egress < supervise < \
-                      ledger < daemon < cli < main";
+                      ledger < daemon < openclaw < cli < main";
 
 fn ladder() -> Vec<&'static str> {
     LADDER.split(" < ").collect()

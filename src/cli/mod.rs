@@ -17,6 +17,7 @@ pub mod jail;
 pub mod kill;
 pub mod ledger;
 pub mod log;
+pub mod openclaw;
 pub mod page;
 pub mod policy;
 pub mod profile;
@@ -90,6 +91,8 @@ pub enum Command {
     Log(log::Log),
     /// Look after the ledger: the record of all runs, which cannot be changed unnoticed.
     Ledger(ledger::Ledger),
+    /// For OpenClaw: what is unsafe in its settings, and whether it may install a skill.
+    Openclaw(openclaw::Openclaw),
     /// Print a JSON Schema: of requests, replies, verdicts, profiles or the service's configuration.
     Schema(schema::Schema),
     /// Print shell completions.
@@ -133,6 +136,7 @@ fn dispatch(cli: Cli, launcher: Option<std::io::Result<Launcher>>) -> ExitCode {
         Command::Report(report) => page::run(&report),
         Command::Log(log) => log::run(&log),
         Command::Ledger(ledger) => ledger::run(&ledger),
+        Command::Openclaw(openclaw) => openclaw::run(&openclaw),
         Command::Schema(schema) => schema::run(&schema),
         Command::Completions(completions) => shell::completions(&completions),
         Command::Man(man) => shell::man(&man),
