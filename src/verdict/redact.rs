@@ -139,6 +139,11 @@ fn redact_after_names(arguments: &mut [String]) {
     }
 }
 
+/// Whether a text has the form of a secret in it.
+pub fn is_secret_by_form(text: &str) -> bool {
+    forms().values.iter().any(|form| form.is_match(text))
+}
+
 fn redact_text(text: &mut String, known: &[Cow<'_, str>]) {
     for value in known.iter().filter(|value| text.contains(value.as_ref())).collect::<Vec<_>>() {
         *text = text.replace(value.as_ref(), REDACTED);

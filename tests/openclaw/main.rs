@@ -4,6 +4,9 @@
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test may stop where it stands")]
 
 mod answers;
+mod checks;
+mod fixes;
 mod folders;
+mod home;
 mod rules;
 mod skill;
