@@ -3,7 +3,7 @@
 //! Each target has a second, or as many as `CLAWJAIL_FUZZ_SECONDS` says; `.ci/run` gives more. The seed is printed, and
 //! `CLAWJAIL_SEED` repeats it. docs/fuzzing.md has the same targets for cargo-fuzz, which sees what the code does with them.
 
-#![expect(clippy::expect_used, reason = "a test may stop where it cannot go on")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test may stop where it cannot go on")]
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,6 +15,7 @@ use clawjail::profile::narrow::Narrow;
 use clawjail::wire::files::FileJob;
 use clawjail::wire::privsep::{Lifetime, RunRequest, Terminal, ToLauncher, Work};
 
+mod network;
 mod targets;
 
 /// Most bytes of an input.
@@ -179,4 +180,34 @@ fn verdicts_that_say_anything() {
 #[test]
 fn ledgers_that_hold_anything() {
     try_all("ledger", corpus("ledger"), targets::ledger);
+}
+
+#[test]
+fn a_question_for_a_name_survives_changes() {
+    try_all("question", corpus("question"), network::question);
+}
+
+#[test]
+fn an_answer_of_a_name_server_survives_changes() {
+    try_all("answer", corpus("answer"), network::answer);
+}
+
+#[test]
+fn what_a_client_says_first_survives_changes() {
+    try_all("client_hello", corpus("client_hello"), network::client_hello);
+}
+
+#[test]
+fn requests_survive_changes() {
+    try_all("requests", corpus("requests"), network::requests);
+}
+
+#[test]
+fn what_a_proxy_is_asked_survives_changes() {
+    try_all("asked", corpus("asked"), network::asked);
+}
+
+#[test]
+fn what_the_kernel_tells_survives_changes() {
+    try_all("denied", corpus("denied"), network::denied);
 }
