@@ -2,15 +2,9 @@
 
 import type { Client } from "./client.ts";
 import type { DockerSettings, Finding, SandboxSettings } from "./host.ts";
-import { networkDecision, type Options, profileFor, refusals, translate } from "./settings.ts";
-
-interface Agent {
-  id?: string;
-  sandbox?: Partial<SandboxSettings>;
-}
+import { agentsOf, defaultsOf, networkDecision, type Options, profileFor, refusals, translate } from "./settings.ts";
 
 interface Config {
-  agents?: { defaults?: Agent; list?: Agent[] };
   security?: { installPolicy?: { enabled?: boolean; exec?: { command?: string; args?: string[] } } };
 }
 
@@ -23,8 +17,8 @@ interface Pong {
 
 export async function audit(client: Client, options: Options, given: unknown): Promise<Finding[]> {
   const config = (given ?? {}) as Config;
-  const defaults = config.agents?.defaults?.sandbox ?? {};
-  const named = (config.agents?.list ?? []).map((agent) => ({ id: agent.id ?? "main", sandbox: merge(defaults, agent.sandbox ?? {}) }));
+  const defaults = defaultsOf(given).sandbox ?? {};
+  const named = agentsOf(given).map((agent) => ({ id: agent.id ?? "main", sandbox: merge(defaults, agent.sandbox ?? {}) }));
   const agents = named.some(({ id }) => id === "main") ? named : [{ id: "main", sandbox: defaults }, ...named];
   const ours = agents.filter(({ sandbox }) => sandbox.backend === "clawjail");
   if (ours.length === 0) {

@@ -130,12 +130,12 @@ class Sandbox {
     const open = tty || this.#takesInput(call);
     const prepared = await this.#runtime.prepare({
       ...this.#place(command, workdir ?? this.#spec.workdir),
-      env: wire(this.#ofTheCommand(asked, tty)),
+      env: wire(this.#ofTheCommand(asked, tty, call?.path === true)),
       stdin: open ? "pipe" : "none",
       ...(tty && { tty: TERMINAL }),
     });
     if (cleanup) this.#watch(cleanup, prepared);
-    const known = call ?? { toolCallId: undefined, runId: undefined, sessionKey: this.#sessionKey, agentId: agentOf(this.#sessionKey), pty: tty, background: false };
+    const known = call ?? { toolCallId: undefined, runId: undefined, sessionKey: this.#sessionKey, agentId: agentOf(this.#sessionKey), pty: tty, background: false, path: false };
     return this.#backend.spawn(prepared, known, this.#spec.profile, open ? "pipe-open" : "pipe-closed");
   }
 
@@ -152,11 +152,11 @@ class Sandbox {
   }
 
   // Without what OpenClaw says of the host: the jail has a PATH and a home of its own.
-  #ofTheCommand(env: Env, tty: boolean): Env {
+  #ofTheCommand(env: Env, tty: boolean, ownPath: boolean): Env {
     const { PATH, HOME, ...rest } = env;
     return {
       ...rest,
-      ...(PATH !== undefined && PATH !== process.env.PATH && !isDefaultPath(PATH) && { PATH }),
+      ...(PATH !== undefined && ownPath && { PATH }),
       ...(HOME !== undefined && HOME !== this.#spec.workdir && { HOME }),
       ...(tty && rest.TERM === undefined && { TERM: "xterm-256color" }),
     };
@@ -193,9 +193,6 @@ function settled(told: unknown): Promise<void> {
 function wire(env: Env): Record<string, unknown> {
   return Object.fromEntries(Object.entries(env).map(([name, value]) => [name, toWire(value)]));
 }
-
-// What OpenClaw puts in place of a PATH that nobody asked for.
-const isDefaultPath = (path: string): boolean => path === "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 function findBinary(): string {
   const usual = ["/usr/local/bin", "/usr/bin"];

@@ -27,6 +27,9 @@ interface Entry {
   kind: string;
 }
 
+// Bytes that a request has room for, however they are written in it.
+const MOST_AT_ONCE = 5 << 20;
+
 const isMissing = (error: unknown): boolean => error instanceof ClawjailError && (error.code === "denied.enoent" || error.code === "denied.enotdir");
 
 export class Bridge implements FsBridge {
@@ -148,14 +151,22 @@ export class Bridge implements FsBridge {
   async #put(method: string, params: WriteParams): Promise<void> {
     const path = this.#target(params);
     const data = typeof params.data === "string" ? Buffer.from(params.data, params.encoding ?? "utf8") : params.data;
-    const content = { path, content: toWire(data) };
+    const content = { path, content: data.length > MOST_AT_ONCE ? "" : toWire(data) };
+    const put = () => this.#call(method, path, content, params.signal);
     try {
-      await this.#call(method, path, content, params.signal);
+      await put();
     } catch (error) {
       if (params.mkdir === false || !isMissing(error)) throw error;
       await this.#makeDirectory(posix.dirname(path), params.signal);
-      await this.#call(method, path, content, params.signal);
+      await put();
     }
+    if (data.length > MOST_AT_ONCE) await this.#pour(path, data, params.signal);
+  }
+
+  // What no request holds goes through a command: beside the file first, so that it is there whole or as it was.
+  async #pour(path: string, data: Buffer, signal: AbortSignal | undefined): Promise<void> {
+    const script = 'set -e; new="$1.clawjail-$$"; trap \'rm -f -- "$new"\' EXIT; cat >"$new"; chmod --reference="$1" -- "$new"; mv -f -- "$new" "$1"';
+    await this.#runtime.shell({ script, args: [path], stdin: data, ...(signal && { signal }) });
   }
 
   async mkdirp(params: PathParams & { pinnedPath?: string }): Promise<void> {

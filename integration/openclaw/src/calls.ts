@@ -19,6 +19,8 @@ export interface Call {
   agentId: string | undefined;
   pty: boolean;
   background: boolean;
+  // Whether the model named a PATH: otherwise it is the host's.
+  path: boolean;
 }
 
 // What the result of a tool call says of its run.
@@ -39,6 +41,7 @@ export class Calls {
   mark(event: ToolCallEvent, context: ToolContext): Record<string, unknown> {
     const { params } = event;
     const mark = randomUUID();
+    const env = typeof params.env === "object" && params.env !== null ? params.env : {};
     remember(this.#marked, mark, {
       toolCallId: event.toolCallId ?? context.toolCallId,
       runId: event.runId ?? context.runId,
@@ -46,8 +49,8 @@ export class Calls {
       agentId: context.agentId,
       pty: params.pty === true,
       background: params.background === true,
+      path: "PATH" in env,
     });
-    const env = typeof params.env === "object" && params.env !== null ? params.env : {};
     return { ...params, env: { ...env, [MARK]: mark } };
   }
 

@@ -14,8 +14,16 @@ const MODES = new Set(["full", "discovery", "tool-discovery"]);
 
 const registerBackend = findRegister();
 
-// One connection and one set of runtimes for a process, however often the plugin is loaded again.
-const shared = new Map<string, { client: Client; backend: Backend; settings: string }>();
+interface Opened {
+  client: Client;
+  backend: Backend;
+  settings: string;
+}
+
+// One connection and one set of runtimes for a process. OpenClaw loads a plugin several times, each time from a copy of its own, so
+// this is kept where all of them find it.
+const SHARED = Symbol.for("clawjail.openclaw.1");
+const shared = ((globalThis as Record<symbol, unknown>)[SHARED] ??= new Map<string, Opened>()) as Map<string, Opened>;
 
 function open(api: PluginApi, options: Options): { client: Client; backend: Backend } {
   const path = options.socket ?? usualSocket();
@@ -29,9 +37,11 @@ function open(api: PluginApi, options: Options): { client: Client; backend: Back
 }
 
 function register(api: PluginApi): void {
-  if (api.registrationMode !== undefined && !MODES.has(api.registrationMode)) return;
   const options = (api.pluginConfig ?? {}) as Options;
   const { client, backend } = open(api, options);
+  // An audit loads plugins in a mode of its own.
+  api.registerSecurityAuditCollector?.(({ config }) => audit(client, options, config));
+  if (api.registrationMode !== undefined && !MODES.has(api.registrationMode)) return;
   const registration: Registration = {
     factory: (params) => backend.create(params),
     manager: manager(client, backend, options),
@@ -60,7 +70,6 @@ function register(api: PluginApi): void {
     },
     { matcher: ["exec"], runtimes: ["openclaw", "codex"] },
   );
-  api.registerSecurityAuditCollector?.(({ config }) => audit(client, options, config));
 }
 
 interface Jails {

@@ -168,13 +168,28 @@ function others(docker: DockerSettings, { refused, noted }: Translated): void {
 
 // What was written about the network for this agent; the resolved settings have a default in its place.
 export function writtenNetwork(config: unknown, agent: string): string | undefined {
-  const agents = (config as { agents?: { defaults?: Sandboxed; list?: (Sandboxed & { id?: string })[] } } | undefined)?.agents;
-  const own = agents?.list?.find?.(({ id }) => id === agent);
-  return own?.sandbox?.docker?.network ?? agents?.defaults?.sandbox?.docker?.network;
+  const own = agentsOf(config).find(({ id }) => id === agent);
+  return own?.sandbox?.docker?.network ?? defaultsOf(config).sandbox?.docker?.network;
 }
 
-interface Sandboxed {
-  sandbox?: { docker?: DockerSettings };
+export interface AgentEntry {
+  id?: string;
+  sandbox?: Partial<SandboxSettings>;
+}
+
+interface Config {
+  agents?: { defaults?: AgentEntry; entries?: Record<string, AgentEntry>; list?: AgentEntry[] };
+}
+
+// The agents that the configuration names: `agents.entries`, or `agents.list` as earlier versions had it.
+export function agentsOf(config: unknown): AgentEntry[] {
+  const { entries, list } = (config as Config | undefined)?.agents ?? {};
+  const named = Object.entries(entries ?? {}).map(([id, entry]) => ({ ...entry, id }));
+  return [...named, ...(Array.isArray(list) ? list : [])];
+}
+
+export function defaultsOf(config: unknown): AgentEntry {
+  return (config as Config | undefined)?.agents?.defaults ?? {};
 }
 
 // Who decides about the network: a profile that was chosen by name, unless something was written in OpenClaw's own settings.

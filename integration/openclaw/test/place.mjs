@@ -1,7 +1,7 @@
 // A place of the test's own: a service of clawjail's, a model, a workspace, and OpenClaw with its state in it.
 
 import { execFile, spawn } from "node:child_process";
-import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { createConnection, createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -71,7 +71,8 @@ export class Place {
         ...agents,
         defaults: { model: { primary: "fake/fake-1" }, workspace: this.workspace, skipBootstrap: true, sandbox: { mode: "all", backend, scope: "session", workspaceAccess: "rw", ...sandbox }, ...agents.defaults },
       },
-      tools: { profile: "coding", ...tools },
+      // All tools are named to the model: it looks for none.
+      tools: { profile: "coding", toolSearch: false, ...tools },
       plugins: { load: { paths: [join(this.top, "plugin")] }, entries: { clawjail: { enabled: true, config: { socket: this.socket, binary: BINARY, ...plugin } } } },
       ...more,
     };
@@ -108,9 +109,13 @@ export class Place {
     this.service.stderr.on("data", (chunk) => (this.said += chunk));
     await until("a service", () => {
       if (this.service.exitCode !== null) throw new Error(`the service ended: ${this.said}`);
-      return new Promise((answer) => {
-        const socket = createConnection(this.socket, () => answer(socket.destroy() && true)).on("error", () => answer(false));
-      });
+      return this.#listens(this.socket);
+    });
+  }
+
+  #listens(where) {
+    return new Promise((answer) => {
+      const socket = createConnection(where, () => answer(socket.destroy() && true)).on("error", () => answer(false));
     });
   }
 
@@ -143,17 +148,23 @@ export class Place {
   }
 
   // Has the model do `steps`, and gives what the tools answered, by step.
-  async exec(steps, { how = "exec", session = "main" } = {}) {
+  async exec(steps, { how = "exec", agent = "main", session = "main", timeout = 120 } = {}) {
     const path = this.script(steps);
     const message = `SCRIPT:${path} go`;
+    const key = `agent:${agent}:${session}`;
     const args = {
-      exec: ["agent", "exec", "--config", join(this.top, "openclaw.json"), "--cwd", this.workspace, "--json", "--timeout", "120", message],
-      local: ["agent", "--local", "--session-key", `agent:main:${session}`, "--json", "-m", message],
-      gateway: ["agent", "--session-key", `agent:main:${session}`, "--json", "-m", message],
+      exec: ["agent", "exec", "--config", join(this.top, "openclaw.json"), "--cwd", this.workspace, "--json", "--timeout", `${timeout}`, message],
+      local: ["agent", "--local", "--session-key", key, "--json", "--timeout", `${timeout}`, "-m", message],
+      gateway: ["agent", "--session-key", key, "--json", "--timeout", `${timeout}`, "-m", message],
     }[how];
-    const ran = await this.openclaw(args);
-    const requests = this.model.requests.filter((request) => request.path === path);
-    return { ...ran, requests, results: requests.at(-1)?.results ?? [] };
+    for (let attempt = 1; ; attempt += 1) {
+      const ran = await this.openclaw(args, { timeout: (timeout + 60) * 1000 });
+      const requests = this.model.requests.filter((request) => request.path === path);
+      // OpenClaw's own upkeep of its database gives a turn up now and then on a slow machine, before the model is asked.
+      const upkeep = requests.length === 0 && /database|sqlite/i.test(ran.stdout + ran.stderr);
+      if (!upkeep || attempt === 4) return { ...ran, requests, results: requests.at(-1)?.results ?? [] };
+      await sleep(3000);
+    }
   }
 
   async startGateway() {
@@ -164,29 +175,66 @@ export class Place {
       "a Gateway",
       () => {
         if (this.gateway.exitCode !== null) throw new Error(`the Gateway ended: ${this.gatewaySaid}`);
-        return /\bready\b/i.test(this.gatewaySaid);
+        return this.#listens({ port: this.port, host: "127.0.0.1" });
       },
       120_000,
     );
   }
 
-  async stopGateway(signal = "SIGTERM") {
-    if (!this.gateway || this.gateway.exitCode !== null || this.gateway.signalCode !== null) return;
-    const gone = new Promise((ended) => this.gateway.once("exit", ended));
-    this.gateway.kill(signal);
-    const late = setTimeout(() => this.gateway.kill("SIGKILL"), 20_000);
-    await gone;
-    clearTimeout(late);
+  // The Gateway itself: `openclaw` starts another process for it.
+  get gatewayPids() {
+    const word = `OPENCLAW_STATE_DIR=${join(this.top, "state")}\0`;
+    return readdirSync("/proc").filter((pid) => /^\d+$/.test(pid)).flatMap((pid) => {
+      try {
+        const ours = `${readFileSync(`/proc/${pid}/environ`, "utf8")}\0`.includes(word);
+        return ours && /openclaw|node/.test(readFileSync(`/proc/${pid}/cmdline`, "utf8")) ? [Number(pid)] : [];
+      } catch {
+        return [];
+      }
+    });
+  }
+
+  async killGateway() {
+    for (const pid of this.gatewayPids) {
+      try {
+        process.kill(pid, "SIGKILL");
+      } catch {
+        // It has ended.
+      }
+    }
+    await until("the Gateway is gone", () => this.gatewayPids.length === 0);
   }
 
   log() {
     return existsSync(join(this.top, "openclaw.log")) ? readFileSync(join(this.top, "openclaw.log"), "utf8") : "";
   }
 
+  #removed() {
+    try {
+      rmSync(this.top, { recursive: true, force: true });
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  // Command lines on this machine that hold `word`.
+  running(word) {
+    return readdirSync("/proc").filter((pid) => /^\d+$/.test(pid)).flatMap((pid) => {
+      try {
+        const line = readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ").trim();
+        return line.includes(word) ? [{ pid: Number(pid), line }] : [];
+      } catch {
+        return [];
+      }
+    });
+  }
+
   async remove() {
-    await this.stopGateway("SIGKILL");
+    await this.killGateway();
     if (this.service.exitCode === null && this.service.signalCode === null) await this.stopService();
     this.model.stop();
-    if (!process.env.KEEP) rmSync(this.top, { recursive: true, force: true });
+    // What OpenClaw leaves behind may write for a moment yet.
+    if (!process.env.KEEP) await until("the place is gone", () => this.#removed(), 10_000);
   }
 }

@@ -1,0 +1,22 @@
+// All tests: builds the plugin, finds clawjail, Node and OpenClaw, and runs test/*.test.mjs with them.
+
+import { spawnSync } from "node:child_process";
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+
+import { HERE, TOP, build, node, openclaw } from "./lib/toolchain.mjs";
+
+const binary = process.env.CLAWJAIL_BINARY ?? ["release", "debug"].map((kind) => join(TOP, `target/x86_64-unknown-linux-gnu/${kind}/clawjail`)).find(existsSync);
+if (!binary) {
+  console.error("no clawjail: `cargo build --release` first, or name one by CLAWJAIL_BINARY");
+  process.exit(1);
+}
+build();
+openclaw();
+const wanted = process.argv.slice(2);
+const all = readdirSync(join(HERE, "test")).filter((name) => name.endsWith(".test.mjs") && (wanted.length === 0 || wanted.some((word) => name.includes(word))));
+const files = all.map((name) => join(HERE, "test", name));
+// One after the other: each has a Gateway, and they measure time.
+const options = ["--test", "--test-concurrency=1", ...(process.env.ONLY ? [`--test-name-pattern=${process.env.ONLY}`] : []), ...files];
+const { status } = spawnSync(node(), options, { stdio: "inherit", cwd: HERE, env: { ...process.env, CLAWJAIL_BINARY: binary } });
+process.exit(status ?? 1);
