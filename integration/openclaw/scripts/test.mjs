@@ -1,8 +1,9 @@
 // All tests: builds the plugin, finds clawjail, Node and OpenClaw, and runs test/*.test.mjs with them.
 
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 
 import { HERE, TOP, build, node, openclaw } from "./lib/toolchain.mjs";
 
@@ -17,6 +18,12 @@ const wanted = process.argv.slice(2);
 const all = readdirSync(join(HERE, "test")).filter((name) => name.endsWith(".test.mjs") && (wanted.length === 0 || wanted.some((word) => name.includes(word))));
 const files = all.map((name) => join(HERE, "test", name));
 // One after the other: each has a Gateway, and they measure time.
-const options = ["--test", "--test-concurrency=1", ...(process.env.ONLY ? [`--test-name-pattern=${process.env.ONLY}`] : []), ...files];
+const summary = join(mkdtempSync(join(tmpdir(), "clawjail-openclaw-test.")), "summary");
+const reporters = ["--test-reporter=spec", "--test-reporter-destination=stdout", "--test-reporter=tap", `--test-reporter-destination=${summary}`];
+const options = ["--test", "--test-concurrency=1", ...reporters, ...(process.env.ONLY ? [`--test-name-pattern=${process.env.ONLY}`] : []), ...files];
 const { status } = spawnSync(node(), options, { stdio: "inherit", cwd: HERE, env: { ...process.env, CLAWJAIL_BINARY: binary } });
+const tap = readFileSync(summary, "utf8");
+rmSync(dirname(summary), { recursive: true });
+const count = (word) => Number(new RegExp(`^# ${word} (\\d+)$`, "m").exec(tap)?.[1] ?? 0);
+console.log(`${count("pass")} passed, ${count("fail") + count("cancelled")} failed, ${count("skipped") + count("todo")} skipped`);
 process.exit(status ?? 1);

@@ -13,19 +13,21 @@ export const CACHE = process.env.CLAWJAIL_OPENCLAW_CACHE ?? join(homedir(), ".ca
 export const OPENCLAW = process.env.OPENCLAW_VERSION ?? "2026.9.6";
 const NODE = "24";
 
-function npm(args, cwd) {
-  execFileSync("npm", [...args, "--no-audit", "--no-fund", "--loglevel=error"], { cwd, stdio: ["ignore", "inherit", "inherit"] });
+function npm(args, cwd, first) {
+  // Packages look at the Node that they find.
+  const env = { ...process.env, ...(first && { PATH: `${first}:${process.env.PATH}` }) };
+  execFileSync("npm", [...args, "--no-audit", "--no-fund", "--loglevel=error"], { cwd, env, stdio: ["ignore", "inherit", "inherit"] });
 }
 
 // Installs `wanted` into a directory of the cache, once. A mark at the end tells an installation that was cut short.
-function installed(name, wanted) {
+function installed(name, wanted, first) {
   const directory = join(CACHE, name);
   const mark = join(directory, ".complete");
   if (existsSync(mark)) return directory;
   rmSync(directory, { recursive: true, force: true });
   mkdirSync(directory, { recursive: true });
   writeFileSync(join(directory, "package.json"), '{ "private": true }\n');
-  npm(["install", ...wanted], directory);
+  npm(["install", ...wanted], directory, first);
   writeFileSync(mark, "");
   return directory;
 }
@@ -46,5 +48,5 @@ export function node() {
 
 // OpenClaw as anybody gets it.
 export function openclaw(version = OPENCLAW) {
-  return join(installed(`openclaw-${version}`, [`openclaw@${version}`]), "node_modules/openclaw");
+  return join(installed(`openclaw-${version}`, [`openclaw@${version}`], dirname(node())), "node_modules/openclaw");
 }

@@ -1,0 +1,104 @@
+// Started by scripts/bench.mjs. A probe (a plugin of its own) notes what OpenClaw itself says a tool call has taken.
+
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { loadavg } from "node:os";
+import { join } from "node:path";
+
+import { OPENCLAW } from "../scripts/lib/toolchain.mjs";
+import { Place } from "../test/place.mjs";
+
+const CALLS = Number(process.env.CALLS ?? 20);
+const TURNS = Number(process.env.TURNS ?? 3);
+const TOOLS = ["exec", "write", "read", "edit", "ls"];
+
+const PROBE = `import { appendFileSync } from "node:fs";
+export default { id: "probe", name: "probe", description: "notes what tool calls take", register(api) {
+  if (api.registrationMode === "full") api.on("after_tool_call", (event) => appendFileSync(api.pluginConfig.file, JSON.stringify({ tool: event.toolName, ms: event.durationMs, error: event.error }) + "\\n"));
+} };
+`;
+// The backend as it is, but without a bridge of its own: OpenClaw then does files by commands.
+const SHELL = `import plugin from "./index.js";
+export default { ...plugin, register(api) {
+  plugin.register(api);
+  const entry = globalThis[Symbol.for("openclaw.sandboxBackendFactories")]?.get("clawjail");
+  if (!entry) return;
+  const { factory, ...rest } = entry.registration;
+  entry.registration = { ...rest, factory: async (params) => { const { createFsBridge, ...handle } = await factory(params); return handle; } };
+} };
+`;
+
+function steps(tag) {
+  const each = (make) => Array.from({ length: CALLS }, (_, n) => make(n));
+  return [
+    ...each((n) => ({ tool: "exec", args: { command: `: bench ${tag} ${n}` } })),
+    ...each((n) => ({ tool: "write", args: { path: `files/${tag}-${n}.txt`, content: `one ${n}\ntwo\n` } })),
+    ...each((n) => ({ tool: "read", args: { path: `files/${tag}-${n}.txt` } })),
+    ...each((n) => ({ tool: "edit", args: { path: `files/${tag}-${n}.txt`, edits: [{ oldText: "two", newText: `three ${n}` }] } })),
+    ...each((n) => ({ tool: "ls", args: { path: n % 2 ? "files" : "." } })),
+  ];
+}
+
+async function prepare(way) {
+  const sandbox = way === "off" ? { mode: "off" } : { mode: "all" };
+  const place = await Place.make({ sandbox });
+  const probe = join(place.top, "probe");
+  mkdirSync(probe);
+  writeFileSync(join(probe, "index.js"), PROBE);
+  writeFileSync(join(probe, "package.json"), '{ "name": "probe", "version": "0.0.1", "type": "module", "openclaw": { "extensions": ["./index.js"] } }');
+  writeFileSync(join(probe, "openclaw.plugin.json"), '{ "id": "probe", "name": "probe", "description": "p", "activation": { "onStartup": true }, "configSchema": { "type": "object", "additionalProperties": true } }');
+  if (way === "shell") {
+    writeFileSync(join(place.top, "plugin/dist/shell.js"), SHELL);
+    const path = join(place.top, "plugin/package.json");
+    writeFileSync(path, readFileSync(path, "utf8").replace('"./dist/index.js"]', '"./dist/shell.js"]'));
+  }
+  const path = join(place.top, "openclaw.json");
+  const config = JSON.parse(readFileSync(path, "utf8"));
+  config.plugins.load.paths.push(probe);
+  config.plugins.entries.probe = { enabled: true, config: { file: join(place.top, "took") } };
+  config.tools.exec = { mode: "full" };
+  writeFileSync(path, JSON.stringify(config));
+  return place;
+}
+
+const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)];
+
+async function measure(way, took, loops, firsts) {
+  const place = await prepare(way);
+  try {
+    await place.startGateway();
+    // Modules are loaded by the first call of a process.
+    await place.exec([{ tool: "exec", args: { command: ": warm" } }, { tool: "write", args: { path: "warm", content: "x" } }, { tool: "read", args: { path: "warm" } }, { tool: "ls", args: { path: "." } }], { how: "gateway", session: "warm" });
+    for (let session = 0; session < 3; session += 1) {
+      const { requests } = await place.exec([{ tool: "exec", args: { command: `: first ${session}` } }], { how: "gateway", session: `first${session}` });
+      if (requests.length >= 2) firsts.push(requests[1].at - requests[0].at);
+    }
+    const file = join(place.top, "took");
+    const skip = existsSync(file) ? readFileSync(file, "utf8").split("\n").length - 1 : 0;
+    const { requests, results } = await place.exec(steps("a"), { how: "gateway", session: "bench", timeout: 600 });
+    if (results.length !== TOOLS.length * CALLS) throw new Error(`${way}: ${results.length} results: ${results.at(-1)}`);
+    for (const line of readFileSync(file, "utf8").trim().split("\n").slice(skip)) {
+      const { tool, ms, error } = JSON.parse(line);
+      if (error) throw new Error(`${way}: ${tool}: ${error}`);
+      took[tool]?.push(ms);
+    }
+    for (let n = 0; n < CALLS; n += 1) loops.push(requests[n + 1].at - requests[n].at);
+  } finally {
+    await place.remove();
+  }
+}
+
+const ways = ["off", "clawjail", "shell"];
+const all = Object.fromEntries(ways.map((way) => [way, { took: Object.fromEntries(TOOLS.map((tool) => [tool, []])), loops: [], firsts: [] }]));
+for (let turn = 0; turn < TURNS; turn += 1) {
+  for (const way of ways) await measure(way, all[way].took, all[way].loops, all[way].firsts);
+}
+const load = loadavg().map((number) => number.toFixed(1)).join(" ");
+console.log(`OpenClaw ${OPENCLAW}, Node ${process.version}, medians of ${CALLS * TURNS} calls, Gateway mode, load ${load}\n`);
+console.log("| milliseconds | sandbox off | clawjail | of off | default bridge | of it |\n|---|---|---|---|---|---|");
+const row = (name, pick) => {
+  const [off, ours, shell] = ways.map((way) => median(pick(all[way])));
+  console.log(`| ${name} | ${off.toFixed(1)} | ${ours.toFixed(1)} | ${(ours / off).toFixed(2)} | ${shell.toFixed(1)} | ${(shell / ours).toFixed(1)} times |`);
+};
+for (const tool of TOOLS) row(`\`${tool}\``, ({ took }) => took[tool]);
+row("`exec`, from the model's word to its next", ({ loops }) => loops);
+row("the first `exec` of a session, the same", ({ firsts }) => firsts);

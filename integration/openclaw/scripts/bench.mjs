@@ -1,0 +1,20 @@
+// How long a tool call takes: sandbox off, in clawjail, and in clawjail through OpenClaw's default bridge for files, in one run on one
+// machine. Each way has a Gateway of its own, one at a time, in turns; medians over all turns.
+//
+//     npm run bench              needs a release build: cargo build --release
+
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+
+import { HERE, TOP, build, node, openclaw } from "./lib/toolchain.mjs";
+
+const binary = process.env.CLAWJAIL_BINARY ?? join(TOP, "target/x86_64-unknown-linux-gnu/release/clawjail");
+if (!existsSync(binary)) {
+  console.error("no release build: `cargo build --release` first, or name one by CLAWJAIL_BINARY");
+  process.exit(1);
+}
+build();
+openclaw();
+const { status } = spawnSync(node(), [join(HERE, "bench/tools.mjs")], { stdio: "inherit", cwd: HERE, env: { ...process.env, CLAWJAIL_BINARY: binary } });
+process.exit(status ?? 1);
