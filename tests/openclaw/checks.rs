@@ -198,9 +198,37 @@ fn settings_that_cannot_be_read_are_a_finding_with_their_line() {
 }
 
 #[test]
+fn every_check_on_the_list_has_code_that_finds_it() {
+    let list: toml::Value = toml::from_str(include_str!("../../policies/openclaw/setup.toml")).expect("TOML");
+    let sources = fs::read_dir("src/openclaw/doctor").expect("sources").flatten();
+    let sources: String = sources.map(|file| fs::read_to_string(file.path()).expect("a source")).collect();
+    let checks = list["check"].as_array().expect("checks");
+    assert!(checks.len() > 30);
+    for check in checks {
+        let id = check["id"].as_str().expect("an id");
+        assert!(sources.contains(&format!("\"{id}\"")), "{id}");
+    }
+}
+
+#[test]
+fn a_job_that_updates_skills_is_found() {
+    let home = Home::new(SOUND);
+    let unit = ".config/systemd/user/skills.service";
+    home.write(unit, "[Service]\n# openclaw skills update\nExecStart=/usr/bin/true\n");
+    assert!(!home.found().report.to_string().contains("skills.service"));
+    home.write(unit, "[Service]\nExecStart=/usr/bin/openclaw skills update --all\n");
+    let found = home.found();
+    let told = found.details("skills.auto-update");
+    assert!(told.iter().any(|line| line.contains("skills.service: ExecStart")), "{told:?}");
+}
+
+#[test]
 fn the_exit_code_says_whether_there_is_something_to_do() {
     let home = Home::new(&with("mode: \"all\"", "mode: \"off\""));
     assert_eq!(home.doctor(&[]).status.code(), Some(1));
+    if !nix::unistd::geteuid().is_root() {
+        assert_eq!(Home::new(SOUND).doctor(&[]).status.code(), Some(0));
+    }
     let none = home.doctor_with(&[("OPENCLAW_HOME", "/nonexistent")], &[]);
     assert_eq!(none.status.code(), Some(126));
     assert!(String::from_utf8_lossy(&none.stderr).contains("refused: there is no OpenClaw at"));

@@ -154,6 +154,15 @@ fn modes_are_never_changed_through_a_link_or_of_a_file_with_other_names() {
 }
 
 #[test]
+fn another_install_policy_is_left_as_it_is() {
+    let settings = SOUND.replace("enabled: true, exec", "enabled: false, exec");
+    let home = Home::new(&settings);
+    let found = Found::of(&home.doctor(&["--fix", "--json"]));
+    assert_eq!(found.checks(), ["skills.no-install-policy"], "{}", found.report);
+    assert_eq!(home.settings(), settings);
+}
+
+#[test]
 fn a_configuration_is_made_where_there_is_none() {
     let home = Home::new("{}");
     fs::remove_file(home.path(".openclaw/openclaw.json")).expect("it is there");

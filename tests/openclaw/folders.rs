@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
@@ -47,7 +48,7 @@ fn pipes_sockets_and_devices_are_blocked_and_never_opened() {
     if mknod(&skill.path().join("null"), SFlag::S_IFCHR, Mode::S_IRWXU, nix::libc::makedev(1, 3)).is_ok() {
         skill.judged().is_blocked_by("special-file");
     } else {
-        eprintln!("skipped: a device, not started as root");
+        let _ = std::io::stderr().write_all(b"SKIPPED a device: not started as root\n");
     }
 }
 
@@ -163,4 +164,13 @@ fn what_is_not_there_or_cannot_be_opened_is_blocked() {
     let skill = Skill::new();
     assert_eq!(Judged::of(&request(&skill.path().join("absent"))).decision(), "block");
     assert_eq!(Judged::of(&request("/dev/null".as_ref())).decision(), "block");
+}
+
+#[test]
+fn a_folder_that_is_cut_short_is_not_said_to_be_without_instructions() {
+    let skill = Skill::new();
+    for number in 0..3_000 {
+        File::create(skill.path().join(format!("f{number}"))).expect("a file");
+    }
+    assert_eq!(skill.judged().rules(), ["too-many-files"]);
 }

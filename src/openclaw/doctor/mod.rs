@@ -29,6 +29,7 @@ use config::{Config, Unreadable};
 use place::Place;
 
 use super::skill::rules::Severity;
+use crate::policy::names::cut;
 
 const CHECKS: &str = include_str!("../../../policies/openclaw/setup.toml");
 
@@ -204,7 +205,8 @@ fn finding(check: &Check, hit: Hit) -> Finding {
         check_id: format!("clawjail.{}", check.id),
         severity: check.severity,
         title: check.title.clone(),
-        detail: format!("{}: {}", hit.at, hit.what),
+        // Keys and names are whatever somebody wrote.
+        detail: cut(&format!("{}: {}", hit.at, hit.what), 600),
         why: check.why.clone(),
         remediation: check.remedy.clone(),
         reference: check.reference.clone(),
@@ -216,7 +218,7 @@ fn finding(check: &Check, hit: Hit) -> Finding {
 
 /// A path, fit for a line.
 fn shown(path: &Path) -> String {
-    crate::policy::names::cut(&path.to_string_lossy(), 300)
+    cut(&path.to_string_lossy(), 300)
 }
 
 impl Hit {

@@ -44,10 +44,14 @@ pub fn look(setup: &Setup) -> Vec<(&'static str, Hit)> {
     found
 }
 
-/// Ours as the policy, if OpenClaw would start it.
+/// Ours as the policy, if OpenClaw would start it and there is no other.
 fn policy(setup: &Setup, what: &str) -> Hit {
     let exec = json!({ "source": "exec", "command": setup.program, "args": ["openclaw", "install-policy"] });
     let policy = json!({ "enabled": true, "targets": ["skill"], "exec": exec });
+    if let Some(other) = setup.config.text("security.installPolicy.exec.command") {
+        let what = format!("{what}; its command is `{}`", crate::policy::names::cut(other, 200));
+        return Hit::told("security.installPolicy", what);
+    }
     match distrusted(&setup.program, setup.own_uid) {
         None => Hit::set("security.installPolicy", what, policy),
         Some(why) => {

@@ -76,11 +76,13 @@ fn conclude(request: &Request, rules: &Rules, mut seen: Seen) -> Answer {
     if request.is_trial() && seen.files == 0 && seen.findings.is_empty() {
         return Answer::new(Decision::Allow, "a trial by `openclaw doctor`, with nothing in it", Vec::new());
     }
-    if request.target_type == Target::Skill && request.source_path_kind == PathKind::Directory && !seen.instructions {
-        seen.findings.push(rules.shape("no-instructions", ".", None, None));
-    }
-    if request.target_type == Target::Plugin {
-        seen.findings.push(plugin());
+    let folder = request.source_path_kind == PathKind::Directory;
+    match request.target_type {
+        Target::Skill if folder && !seen.instructions && !seen.cut => {
+            seen.findings.push(rules.shape("no-instructions", ".", None, None));
+        }
+        Target::Skill => {}
+        Target::Plugin => seen.findings.push(plugin()),
     }
     let decision = answer::decision(&seen.findings);
     Answer::new(decision, &reason(request, decision, &seen), seen.findings)
@@ -100,12 +102,10 @@ fn plugin() -> Finding {
 fn reason(request: &Request, decision: Decision, seen: &Seen) -> String {
     let count = |severity| seen.findings.iter().filter(|finding| finding.severity == severity).count();
     let name = shown(&request.target_name);
+    let worst = seen.findings.iter().min().map(|finding| finding.message.as_str()).unwrap_or_default();
     match decision {
-        Decision::Block => {
-            let worst = seen.findings.iter().min().map(|finding| finding.message.as_str()).unwrap_or_default();
-            format!("`{name}` has {} critical findings, the first: {worst}", count(Severity::Critical))
-        }
-        Decision::Warn => format!("somebody should look at {} things in `{name}` first", count(Severity::Warn)),
-        Decision::Allow => format!("nothing found in the {} files of `{name}`", seen.files),
+        Decision::Block => format!("`{name}`: {worst} (critical findings: {})", count(Severity::Critical)),
+        Decision::Warn => format!("`{name}`: {worst} (to look at: {})", count(Severity::Warn)),
+        Decision::Allow => format!("`{name}`: nothing found (files looked at: {})", seen.files),
     }
 }

@@ -38,7 +38,7 @@ pub struct Bounds {
 /// A skill: four times what registries take.
 pub const SKILL: Bounds = Bounds { names: 2048, depth: 16, file: 4 << 20, text: 16 << 20, findings: 1000 };
 /// A plugin brings the packages that it needs.
-pub const PLUGIN: Bounds = Bounds { names: 50_000, depth: 48, file: 16 << 20, text: 256 << 20, findings: 1000 };
+pub const PLUGIN: Bounds = Bounds { names: 50_000, depth: 48, file: 8 << 20, text: 256 << 20, findings: 1000 };
 
 /// What came of it.
 #[derive(Debug, Default)]
@@ -51,6 +51,8 @@ pub struct Seen {
     pub bytes: u64,
     /// Whether it has a SKILL.md.
     pub instructions: bool,
+    /// Whether names were left out.
+    pub cut: bool,
     names: usize,
 }
 
@@ -153,6 +155,7 @@ impl Walk<'_> {
             }
             self.seen.names += 1;
             if self.is_full() {
+                self.seen.cut = true;
                 if self.seen.names == self.bounds.names + 1 {
                     self.tell("too-many-files", path, Some(format!("more than {}", self.bounds.names)));
                 }
