@@ -183,6 +183,7 @@ export interface ToolDecision {
   block?: boolean;
   blockReason?: string;
   requireApproval?: {
+    pluginId: string;
     title: string;
     description: string;
     severity?: "info" | "warning" | "critical";

@@ -16,6 +16,8 @@ export function evaluate(options: Options, backend: Backend, event: ToolCallEven
   return {
     ...params,
     requireApproval: {
+      // Whose question it is: OpenClaw adds that for hooks, and not for policies.
+      pluginId: "clawjail",
       title: `clawjail: ${event.toolName} of agent ${agent}`.slice(0, 80),
       description: `${rule.why ? `${rule.why}\n` : ""}${what(rule, event)}`.slice(0, 512),
       severity: "warning",

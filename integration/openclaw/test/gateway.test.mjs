@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { Person } from "./person.mjs";
 import { BINARY, Place, until } from "./place.mjs";
 
 const exec = (command, more = {}) => ({ tool: "exec", args: { command, ...more } });
@@ -306,6 +307,21 @@ describe("what is decided before a call", () => {
     const [asked] = await run([exec("echo asked-about")]);
     assert.doesNotMatch(asked, /^asked-about/);
     assert.match(asked, /approval/i);
+  });
+
+  it("asks a person who is there, and does what they say", async () => {
+    const person = await Person.arrive(place.port, "a-token-of-this-test");
+    for (const [decision, wanted] of [["allow-once", /^asked-about allow-once/], ["deny", /[Dd]enied/]]) {
+      const path = place.script([exec(`echo asked-about ${decision}`)]);
+      await person.say(`agent:main:${decision}`, `SCRIPT:${path} go`);
+      const question = await until("somebody is asked", () => person.events.find(({ event, taken }) => event === "plugin.approval.requested" && !taken), 60_000);
+      question.taken = true;
+      assert.match(JSON.stringify(question.payload), /somebody should look/);
+      await person.call("plugin.approval.resolve", { id: question.payload.id, decision });
+      const { results } = await until("it goes on", () => place.model.requests.filter((request) => request.path === path).find((request) => request.results.length > 0), 60_000);
+      assert.match(results[0], wanted);
+    }
+    person.leave();
   });
 
   it("is by agent: the profile, too", async () => {
