@@ -134,10 +134,13 @@ async fn through(proxy: &Proxy, resolver: &Resolver, to: &str, address: Option<I
 pub fn judge(rules: &Rules, protocol: Protocol, address: IpAddr, port: u16, asked: Asked) -> Option<Denied> {
     match rules.judge_address(protocol, address, port, asked) {
         Some(Decision::Denied(denied)) => return Some(denied),
-        Some(Decision::Allowed(rule)) if matches!(&rule.host, Host::Network(network) if network.is_one()) => {
-            return None;
-        }
         Some(Decision::Allowed(_)) | None => {}
+    }
+    // Also where a name led to it: what is named exactly is meant.
+    let by_itself = rules.judge_address(protocol, address, port, Asked::ByAddress);
+    if matches!(by_itself, Some(Decision::Allowed(rule)) if matches!(&rule.host, Host::Network(network) if network.is_one()))
+    {
+        return None;
     }
     // A public address can be the host's own, and what listens there may mean to be reached from here alone.
     is_own(address, port).then(|| {

@@ -3,24 +3,38 @@
 //! Owns the moving and the counting. A little is copied; of much, the kernel moves what it has from socket to socket, by way
 //! of a pipe. The end of one direction is passed on, and the other goes on.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, SpliceFFlags, splice};
+use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
 use nix::sys::socket::{Shutdown, shutdown};
 use nix::unistd::pipe2;
 use std::os::fd::AsRawFd;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-/// What is copied at a time.
-const PIECE: usize = 16 << 10;
+/// What is copied at a time, by way of one buffer for all connections: there is one thread, and nothing waits while it is used.
+const PIECE: usize = 64 << 10;
 /// After so many bytes it is worth a pipe.
 const MUCH: u64 = 256 << 10;
-/// What a pipe holds.
-const PIPE: usize = 64 << 10;
+/// What a pipe holds where its owner may have so much; the kernel bounds what all of a user's pipes hold together.
+const PIPE: usize = 512 << 10;
+
+thread_local! {
+    static SHARED: RefCell<Vec<u8>> = RefCell::new(vec![0; PIECE]);
+}
+
+/// What came of moving what there was.
+enum Moved {
+    /// There was nothing yet.
+    Nothing,
+    /// There will be nothing more.
+    End,
+    /// So many bytes, of which these are still to be written.
+    Some(usize, Vec<u8>),
+}
 
 /// Relays from `from` to `to` until `from` ends, which `to` is then told.
 pub async fn one_way(from: &TcpStream, to: &TcpStream, count: &Cell<u64>) -> io::Result<()> {
@@ -35,19 +49,51 @@ pub async fn one_way_if(
     may: impl Fn(usize) -> io::Result<()>,
 ) -> io::Result<()> {
     let before = count.get();
-    let mut piece = vec![0; PIECE];
     while count.get() - before < MUCH {
-        match read(from, &mut piece).await? {
-            0 => return end(to),
-            length => {
-                may(length)?;
-                write_all(to, piece.get(..length).unwrap_or_default()).await?;
+        from.readable().await?;
+        match SHARED.with_borrow_mut(|piece| copy(from, to, piece, &may))? {
+            Moved::Nothing => {}
+            Moved::End => return end(to),
+            Moved::Some(length, rest) => {
+                write_all(to, &rest).await?;
                 count.set(count.get() + length as u64);
             }
         }
     }
-    drop(piece);
     by_pipe(from, to, count, may).await
+}
+
+/// Reads what there is, and writes what can be written at once.
+fn copy(
+    from: &TcpStream,
+    to: &TcpStream,
+    piece: &mut [u8],
+    may: impl Fn(usize) -> io::Result<()>,
+) -> io::Result<Moved> {
+    let length = match read_now(from, piece) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Moved::Nothing),
+        read => read?,
+    };
+    if length == 0 {
+        return Ok(Moved::End);
+    }
+    may(length)?;
+    let bytes = piece.get(..length).unwrap_or_default();
+    let written = match to.try_write(bytes) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        written => written?,
+    };
+    Ok(Moved::Some(length, bytes.get(written..).unwrap_or_default().to_vec()))
+}
+
+/// Reads what there is. What did not fill the buffer was all of it, so that nobody has to be asked again to know.
+fn read_now(from: &TcpStream, piece: &mut [u8]) -> io::Result<usize> {
+    let length = from.try_read(piece)?;
+    if length > 0 && length < piece.len() {
+        // No system call: it only says that the next word of the kernel is to be waited for. epoll(7), on edges.
+        let _ = from.try_io(Interest::READABLE, || io::Result::<()>::Err(io::ErrorKind::WouldBlock.into()));
+    }
+    Ok(length)
 }
 
 async fn by_pipe(
@@ -57,6 +103,8 @@ async fn by_pipe(
     may: impl Fn(usize) -> io::Result<()>,
 ) -> io::Result<()> {
     let (out, into): (OwnedFd, OwnedFd) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    // As large as the kernel made it, otherwise.
+    let _ = fcntl(&into, FcntlArg::F_SETPIPE_SZ(PIPE as i32));
     let flags = SpliceFFlags::SPLICE_F_MOVE | SpliceFFlags::SPLICE_F_NONBLOCK;
     loop {
         // The pipe is empty here: that there is nothing to do is said of the socket.
@@ -81,7 +129,7 @@ async fn by_pipe(
 pub async fn read(from: &TcpStream, piece: &mut [u8]) -> io::Result<usize> {
     loop {
         from.readable().await?;
-        match from.try_read(piece) {
+        match read_now(from, piece) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             read => return read,
         }
@@ -91,10 +139,9 @@ pub async fn read(from: &TcpStream, piece: &mut [u8]) -> io::Result<usize> {
 /// Writes all of it.
 pub async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        to.writable().await?;
         match to.try_write(bytes) {
             Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => to.writable().await?,
             Err(error) => return Err(error),
         }
     }
