@@ -15,7 +15,7 @@ fn denied(ran: &Ran) -> Vec<String> {
 
 /// C17, C24: what is not allowed is no question to anybody, in whatever way it is asked.
 #[test]
-fn a_name_that_is_not_allowed_is_never_asked_for_outside() {
+fn c17_c24_a_name_that_is_not_allowed_is_never_asked_for_outside() {
     in_each_tier(|world, place| {
         let token = &place.token;
         let program = format!(
@@ -99,7 +99,7 @@ fn what_is_denied_is_denied_at_once_in_the_clients_own_language() {
 
 /// C2, C3, C22: every way to write an address that is no part of the public network, under a profile that allows all addresses.
 #[test]
-fn no_spelling_of_a_special_address_gets_anywhere() {
+fn c2_c3_c22_no_spelling_of_a_special_address_gets_anywhere() {
     in_each_tier(|world, place| {
         let program = r#"
 import socket
@@ -134,7 +134,7 @@ print(reach('93.184.216.35', 7000)[:5].decode())
 
 /// C3, C4: an allowed name leads to public addresses alone, and to what was judged.
 #[test]
-fn an_allowed_name_that_turns_to_a_special_address_leads_nowhere() {
+fn c3_c4_an_allowed_name_that_turns_to_a_special_address_leads_nowhere() {
     in_each_tier(|world, place| {
         let ran = world.bash(
             place,
@@ -161,7 +161,7 @@ fn an_allowed_name_that_turns_to_a_special_address_leads_nowhere() {
 }
 
 #[test]
-fn a_name_that_turns_with_each_answer_never_reaches_the_host() {
+fn c4_a_name_that_turns_with_each_answer_never_reaches_the_host() {
     in_each_tier(|world, place| {
         let ran = world.bash(
             place,
@@ -177,7 +177,7 @@ fn a_name_that_turns_with_each_answer_never_reaches_the_host() {
 
 /// C5: a port belongs to its rule.
 #[test]
-fn another_port_of_an_allowed_host_is_denied() {
+fn c5_another_port_of_an_allowed_host_is_denied() {
     in_each_tier(|world, place| {
         let ran = world.bash(
             place,
@@ -192,7 +192,7 @@ fn another_port_of_an_allowed_host_is_denied() {
 
 /// C8, C16: whatever a variable says, there is no way but the gate's.
 #[test]
-fn a_proxy_that_somebody_names_is_a_host_like_any_other() {
+fn c8_c16_a_proxy_that_somebody_names_is_a_host_like_any_other() {
     in_each_tier(|world, place| {
         let script = "curl -sS -o /dev/null -w '%{http_code}' http://good.example/; export http_proxy=http://151.101.0.1:7000 ALL_PROXY=socks5h://151.101.0.1:7000; \
                       curl -sS -m 5 -o /dev/null -w '%{http_code}' http://good.example/; curl -sS -m 5 --noproxy '*' -o /dev/null -w '%{http_code}' http://good.example/";

@@ -10,7 +10,9 @@
 mod support;
 
 mod bare;
+mod clients;
 mod denied;
+mod escapes;
 mod process;
 mod reached;
 mod spoken;

@@ -83,7 +83,7 @@ fn a_killed_run_leaves_no_gate() {
 
 /// C19, C20: the gate's own sockets and settings are no host, and no command can change what leads to them.
 #[test]
-fn a_command_cannot_reach_take_or_change_what_leads_to_the_gate() {
+fn c19_c20_a_command_cannot_reach_take_or_change_what_leads_to_the_gate() {
     in_each_tier(|world, place| {
         let program = r#"
 import ctypes, socket, struct
@@ -121,7 +121,7 @@ print(socket.create_connection(('good.example', 7000)).recv(5).decode())
 
 /// C21: connections that go away while they are made, and more than there is room for.
 #[test]
-fn a_storm_of_connections_hurts_nobody_but_itself() {
+fn c21_a_storm_of_connections_hurts_nobody_but_itself() {
     in_each_tier(|world, place| {
         let program = r#"
 import socket, struct

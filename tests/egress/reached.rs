@@ -6,7 +6,7 @@ use super::world::has;
 
 /// C7: plain HTTP and TLS alike, C16: whatever proxy somebody's environment names.
 #[test]
-fn curl_reaches_what_is_allowed_over_both_families_with_its_certificate_checked() {
+fn c7_c16_curl_reaches_what_is_allowed_over_both_families_with_its_certificate_checked() {
     in_each_tier(|world, place| {
         place.write("ca.pem", world.certificate());
         let token = &place.token;

@@ -4,7 +4,7 @@ use super::in_each_tier;
 
 /// C6: the server name of TLS.
 #[test]
-fn a_tls_client_that_asks_for_another_server_is_denied() {
+fn c6_a_tls_client_that_asks_for_another_server_is_denied() {
     in_each_tier(|world, place| {
         place.write("ca.pem", world.certificate());
         let ran = world.bash(
@@ -25,7 +25,7 @@ fn a_tls_client_that_asks_for_another_server_is_denied() {
 
 /// C6: the host of a request, of the first and of every further one on the connection.
 #[test]
-fn a_request_for_another_host_is_denied_wherever_it_stands() {
+fn c6_a_request_for_another_host_is_denied_wherever_it_stands() {
     in_each_tier(|world, place| {
         let program = r#"
 import socket

@@ -68,7 +68,7 @@ fn a_proxy_that_wants_credentials_gets_those_of_a_file_and_no_command_does() {
 
 /// C3: what a proxy would connect to is judged here where the profile says who is asked for names.
 #[test]
-fn where_a_profile_names_a_name_server_that_one_is_asked_and_its_addresses_are_judged() {
+fn c3_where_a_profile_names_a_name_server_that_one_is_asked_and_its_addresses_are_judged() {
     in_each_tier(|world, place| {
         world.profile("own-server", &format!("{HOSTS}resolver = [\"192.0.2.77\", \"udp://45.90.0.2:5353\"]\n"));
         let ran = world.bash(place, "own-server", "curl -sS http://good.example/served");

@@ -6,6 +6,7 @@ log: what is not there was never sent.
 
 import http.server
 import json
+import os
 import socket
 import socketserver
 import ssl
@@ -16,11 +17,28 @@ import threading
 TABLE = json.load(open(sys.argv[1]))
 LOG = open(sys.argv[2], "a", buffering=1)
 CERTIFICATE, KEY = sys.argv[3], sys.argv[4]
+# Files of other servers, by their names; tests put them there.
+SHELF = os.path.join(os.path.dirname(sys.argv[1]), "www")
 turns = {}
 
 
 def log(*words):
     LOG.write(" ".join(str(word) for word in words) + "\n")
+
+
+def on_the_shelf(host, path):
+    """The file that a server of this name has there."""
+    file = os.path.join(SHELF, (host or "").split(":")[0], path.split("?")[0].lstrip("/"))
+    file = os.path.join(file, "index.html") if os.path.isdir(file) else file
+    return open(file, "rb").read() if host and os.path.isfile(file) else None
+
+
+def choose(connection, name, _):
+    """Their certificate, where one of them is asked for."""
+    if name and os.path.isdir(os.path.join(SHELF, name)):
+        other = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        other.load_cert_chain(os.path.join(SHELF, "cert.pem"), os.path.join(SHELF, "key.pem"))
+        connection.context = other
 
 
 def labels(name):
@@ -88,12 +106,21 @@ class Web(http.server.BaseHTTPRequestHandler):
                 if not size:
                     break
         address = self.connection.getsockname()
+        if self.headers.get("Upgrade"):
+            log("asks to upgrade", self.headers.get("Upgrade"))
         log(self.kind, address[0], address[1], self.headers.get("Host"), self.command, self.path, len(body))
-        if self.path.startswith("/big/"):
+        shelved = on_the_shelf(self.headers.get("Host"), self.path)
+        if shelved is None and os.path.isdir(os.path.join(SHELF, (self.headers.get("Host") or "-").split(":")[0])):
+            return self.send_error(404)
+        if shelved is not None:
+            said = shelved
+        elif self.path.startswith("/big/"):
             said = b"x" * int(self.path[5:])
         else:
             said = f"{self.kind} {self.headers.get('Host')} {self.command} {self.path} {len(body)}\n".encode()
         self.send_response(200)
+        if shelved is not None and b"<a " in said[:9]:
+            self.send_header("Content-Type", "text/html")
         self.send_header("Content-Length", str(len(said)))
         self.end_headers()
         self.wfile.write(said)
@@ -207,6 +234,7 @@ def run(server):
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(CERTIFICATE, KEY)
 context.set_alpn_protocols(["http/1.1"])
+context.sni_callback = choose
 secure = Six(("::", 443), SecureWeb)
 secure.socket = context.wrap_socket(secure.socket, server_side=True, do_handshake_on_connect=False)
 run(secure)

@@ -107,6 +107,23 @@ impl World {
         fs::write(profiles.join(format!("{name}.toml")), text).expect("own file");
     }
 
+    /// Puts an egress set beside them.
+    pub fn policy(&self, name: &str, text: &str) {
+        self.profile("unused", "summary = \"Makes the directories.\"\n");
+        let mut directory = self.directory.join("etc/clawjail");
+        for part in ["policies", "egress"] {
+            directory.push(part);
+            let _ = fs::create_dir(&directory);
+            fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).expect("own directory");
+        }
+        fs::write(directory.join(format!("{name}.toml")), text).expect("own file");
+    }
+
+    /// A path in this world's directory.
+    pub fn path(&self, below: &str) -> PathBuf {
+        self.directory.join(below)
+    }
+
     /// The same command in this world, as the user of `place`.
     pub fn enter(&self, place: &Place, inner: &Command) -> Command {
         let account = place.account();
@@ -167,7 +184,8 @@ impl World {
     }
 }
 
-fn run(command: &mut Command) {
+/// Runs what must succeed.
+pub fn run(command: &mut Command) {
     assert!(command.status().is_ok_and(|status| status.success()), "{command:?}");
 }
 
