@@ -1,0 +1,84 @@
+//! What the bench makes before it measures: a network, a server in it, and profiles.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use tempfile::TempDir;
+
+use super::server;
+
+/// Where the server is: an address like those of the public network, which is local here.
+pub const ADDRESS: &str = "93.184.216.34";
+/// Its name.
+pub const NAME: &str = "bench.example";
+/// Its port.
+pub const PORT: u16 = 8000;
+
+/// The profile through a gate, and the same without one.
+const WEB: &str = "summary = \"Bench.\"\nextends = \"untrusted\"\n[limits]\nopen_files = 4096\ncpus = \"unlimited\"\n";
+
+/// All of it. It goes away with the bench.
+pub struct Ground {
+    /// A workspace, which holds the bench itself under the name `load`.
+    pub workspace: PathBuf,
+    /// Where configurations can be put.
+    pub top: PathBuf,
+    _directory: TempDir,
+}
+
+impl Ground {
+    /// Makes it. There is one thread so far.
+    pub fn new() -> Ground {
+        let directory = tempfile::Builder::new().prefix("clawjail-bench.").tempdir().expect("a place");
+        let top = directory.path().canonicalize().expect("it was just made");
+        fs::set_permissions(&top, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("root can");
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_PRIVATE | MsFlags::MS_REC, None::<&str>).expect("root can");
+        run(Command::new("ip").args(["link", "set", "lo", "up"]));
+        run(Command::new("ip").args(["address", "add", &format!("{ADDRESS}/32"), "dev", "lo"]));
+        let etc = top.join("etc");
+        run(Command::new("cp").args(["--archive", "/etc"]).arg(&etc));
+        let profiles = etc.join("clawjail/profiles");
+        fs::create_dir_all(&profiles).expect("it is ours");
+        write_profiles(&profiles);
+        fs::write(etc.join("hosts"), format!("127.0.0.1 localhost\n{ADDRESS} {NAME}\n")).expect("it is ours");
+        mount(Some(&etc), "/etc", None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("root can");
+        let workspace = top.join("work");
+        fs::create_dir(&workspace).expect("it is ours");
+        fs::copy(std::env::current_exe().expect("Linux knows"), workspace.join("load")).expect("it is ours");
+        server::begin((ADDRESS, PORT));
+        Ground { workspace, top, _directory: directory }
+    }
+
+    /// One of the bench's own loads, direct or in a jail.
+    pub fn load(&self, inside: bool, words: &[&str]) -> Command {
+        let mut command =
+            if inside { self.run("web", &["/workspace/load"]) } else { Command::new(self.workspace.join("load")) };
+        command.args(["load", NAME]).args(words).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+    }
+
+    /// A command in a jail.
+    pub fn run(&self, profile: &str, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_clawjail"));
+        command.args(["run", "--direct", "--quiet", "--profile", profile, "--timeout", "60s"]).arg("--workspace");
+        command.arg(&self.workspace).arg("--").args(words);
+        command
+    }
+}
+
+/// Puts the profiles into a directory of such.
+pub fn write_profiles(directory: &Path) {
+    let gate =
+        format!("[egress]\nallow = [\"{NAME}:*\", \"{ADDRESS}:{PORT}\"]\nhosts = {{ \"{NAME}\" = \"{ADDRESS}\" }}\n");
+    fs::write(directory.join("web.toml"), format!("{WEB}{gate}")).expect("it is ours");
+    fs::write(directory.join("plain.toml"), WEB).expect("it is ours");
+}
+
+fn run(command: &mut Command) {
+    assert!(command.status().is_ok_and(|status| status.success()), "{command:?}");
+}
