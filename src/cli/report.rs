@@ -206,6 +206,7 @@ fn lines(verdict: &Verdict) -> Vec<String> {
             let kind = match denial.kind.as_str() {
                 "connect" => "connect to",
                 "send" => "send to",
+                "request" => "request",
                 _ => "look up",
             };
             let (what, rule) = (printable(&denial.what), printable(&denial.rule));

@@ -25,10 +25,12 @@ use super::dial::{self, Dialled, NoWay};
 use super::first::{self, First};
 use super::gate::Gate;
 use super::hello::{self, Hello};
+use super::http::{self, Looking, Way};
 use super::names::Meaning;
 use super::record::Open;
 use super::relay;
 use super::requests::{Flaw, Requests};
+use crate::policy::egress::http::Carrier;
 use crate::policy::egress::name::Name;
 use crate::policy::egress::rule::Protocol;
 use crate::policy::egress::{Asked, Decision, Denied};
@@ -214,7 +216,7 @@ pub fn reset(client: TcpStream) {
 }
 
 /// Carries on what was dialled, by what the client says first.
-pub async fn carry(gate: &Gate, client: TcpStream, dialled: Dialled, target: Target, contact: Contact) {
+pub async fn carry(gate: &Rc<Gate>, client: TcpStream, dialled: Dialled, target: Target, contact: Contact) {
     let Dialled { stream: server, address, account } = dialled;
     let purse = Purse { meter: &gate.meter, account };
     let contact = Contact { address: address.map(|address| address.to_string()).or(contact.address), ..contact };
@@ -225,7 +227,12 @@ pub async fn carry(gate: &Gate, client: TcpStream, dialled: Dialled, target: Tar
     };
     let mut said = Vec::new();
     let spoken = listen(&client, &server, &mut said).await;
-    match check(spoken, &name, contact.port, &said) {
+    let checked = check(spoken, &name, contact.port, &said);
+    match checked.and_then(|speech| look(gate, &name, contact.port, (speech, spoken), &said)) {
+        Ok(Speech::LookedInto(over, looking)) => {
+            let begun = http::Begun { client, server, said, name, over, account: purse.account };
+            http::serve(gate.clone(), looking, begun, contact).await;
+        }
         Ok(Speech::Requests(mut requests)) => match first_requests(&mut requests, &said, &gate.meter) {
             Ok(out) => {
                 let open = gate.records.open(Contact { spoken: Some("http".into()), ..contact });
@@ -319,6 +326,8 @@ enum Speech {
     Requests(Requests),
     /// Bytes.
     Any(Option<&'static str>),
+    /// Requests by rule, TLS or not.
+    LookedInto(Carrier, Rc<Looking>),
 }
 
 /// Whether what a client said first speaks of `name`.
@@ -339,6 +348,24 @@ fn check(spoken: Option<First>, name: &Name, port: u16, said: &[u8]) -> Result<S
         Some(First::Other) if WEB.contains(&port) => no("neither TLS nor HTTP nor SSH on a port of the web"),
         Some(First::Other) => Ok(Speech::Any(None)),
         Some(First::Undecided) => no("a client that did not say what it speaks"),
+    }
+}
+
+/// Whether the gate looks into it, where `check` had nothing against it.
+fn look(
+    gate: &Gate,
+    name: &Name,
+    port: u16,
+    (speech, spoken): (Speech, Option<First>),
+    said: &[u8],
+) -> Result<Speech, Denied> {
+    match (http::way(&gate.rules, name, port, spoken, said), &gate.looking) {
+        (Way::Past, _) => Ok(speech),
+        (Way::Into(over), Some(looking)) => Ok(Speech::LookedInto(over, looking.clone())),
+        (Way::NoRequests | Way::Into(_), _) => Err(Denied::by(
+            format!("[[egress.http]] `{name}` allows requests alone"),
+            "speak HTTP to it, or have the operator allow it in `allow` of [egress] without rules for requests",
+        )),
     }
 }
 

@@ -118,7 +118,7 @@ fn host_and_port(text: &str, usual: Option<u16>) -> Option<(String, u16)> {
     port.filter(|port| *port != 0).map(|port| (host.to_owned(), port))
 }
 
-async fn attend(gate: &Gate, client: TcpStream, word: &str) {
+async fn attend(gate: &Rc<Gate>, client: TcpStream, word: &str) {
     let Ok((asked, said)) = timeout(PATIENCE, hear(&client, word)).await else { return connection::reset(client) };
     let (wanted, length) = match asked {
         Asked::For(wanted, length) => (wanted, length),

@@ -21,11 +21,13 @@ use tokio::task::LocalSet;
 use super::acquaintance::Acquaintance;
 use super::budget::{Account, Meter};
 use super::explicit;
+use super::http::{Looking, Trust};
 use super::listen::{self, Sockets};
 use super::names::Names;
 use super::proxy::Proxy;
 use super::record::Records;
 use super::resolver::Resolver;
+use super::secrets::Secrets;
 use crate::confine::identity::errno_of;
 use crate::confine::{Failed, capabilities, identity, landlock, seccomp};
 use crate::jail::channel::{Arrived, Channel};
@@ -61,6 +63,8 @@ pub struct Gate {
     pub acquaintance: Acquaintance,
     /// Whether the jail has IPv6.
     pub has_v6: bool,
+    /// By what it looks into requests, where the rules ask for that.
+    pub looking: Option<Rc<Looking>>,
 }
 
 impl Gate {
@@ -103,6 +107,7 @@ fn confine(assignment: &Assignment) -> Result<Outward, Failed> {
         what: terms.proxy.as_ref().and_then(|proxy| proxy.credentials.clone()),
     };
     let proxy = terms.proxy.as_ref().map(Proxy::read).transpose().map_err(unreadable)?;
+    let looking = read_for_requests(assignment)?;
     let unusable = |what: String| Failed { step: "gate_filter", errno: Errno::EINVAL, what: Some(what) };
     // Built in: what a directory of the host says about jails is not about us.
     let policy = own_set("gate", &Sources::default().library()).map_err(|refused| unusable(refused.message))?;
@@ -125,13 +130,26 @@ fn confine(assignment: &Assignment) -> Result<Outward, Failed> {
         landlock::restrict_ours(&Landlock { abi, rules: Default::default(), deny_tcp: false })?;
     }
     seccomp::install(&filter)?;
-    Ok(Outward { resolver, proxy })
+    Ok(Outward { resolver, proxy, looking })
 }
 
-/// How it gets out.
+/// How it gets out, and what it looks into on the way: all that is read while files can be opened.
 struct Outward {
     resolver: Resolver,
     proxy: Option<Proxy>,
+    looking: Option<Looking>,
+}
+
+/// Where requests are looked into: says whom the jail is to trust, and then reads the secrets, which may take its time.
+fn read_for_requests(assignment: &Assignment) -> Result<Option<Looking>, Failed> {
+    let Assignment { channel, rules, mark, .. } = assignment;
+    if !rules.end_tls() {
+        return Ok(None);
+    }
+    let failed = |what: String| Failed { step: "prepare_tls", errno: Errno::EIO, what: Some(what) };
+    let (prepared, Trust { pem, jks }) = Looking::prepare().map_err(|error| failed(error.to_string()))?;
+    channel.send(&FromGate::Trust { pem, jks }, &[]).map_err(Failed::at("say_trust"))?;
+    Ok(Some(prepared.with(Secrets::read(rules, mark.as_deref()))))
 }
 
 fn raise_descriptors() {
@@ -147,7 +165,7 @@ fn serve(assignment: Assignment, outward: Outward) -> io::Result<()> {
 }
 
 /// Does what the launcher says until it is gone.
-async fn attend(assignment: Assignment, Outward { resolver, proxy }: Outward) -> io::Result<()> {
+async fn attend(assignment: Assignment, Outward { resolver, proxy, looking }: Outward) -> io::Result<()> {
     let Assignment { channel, rules, .. } = assignment;
     channel.never_wait()?;
     let launcher = readiness::watch(Rc::new(channel))?;
@@ -166,6 +184,7 @@ async fn attend(assignment: Assignment, Outward { resolver, proxy }: Outward) ->
         proxy,
         records: Records::new(),
         has_v6: sockets.families.len() > 1,
+        looking: looking.map(Rc::new),
     });
     match (token, sockets) {
         (Some(token), Sockets { log: Some(listener), .. }) => explicit::serve(&gate, listener, token)?,

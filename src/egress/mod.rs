@@ -18,6 +18,7 @@
 
 pub mod acquaintance;
 pub mod answers;
+pub mod authority;
 pub mod budget;
 pub mod connection;
 pub mod datagrams;
@@ -26,11 +27,16 @@ pub mod explicit;
 pub mod first;
 pub mod gate;
 pub mod hello;
+pub mod http;
 pub mod listen;
 pub mod names;
+pub mod needles;
 pub mod proxy;
 pub mod record;
 pub mod relay;
 pub mod requests;
 pub mod resolver;
+pub mod roots;
+pub mod secrets;
+pub mod sources;
 pub mod strays;

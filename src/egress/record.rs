@@ -102,6 +102,7 @@ impl Entry {
         own.decision == other.decision
             && (own.what, own.port, &own.name) == (other.what, other.port, &other.name)
             && (&own.address, &own.rule) == (&other.address, &other.rule)
+            && own.listed == other.listed
     }
 
     fn tell(&self, now: Instant) -> Contact {

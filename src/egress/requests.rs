@@ -51,6 +51,8 @@ pub enum Flaw {
     OtherHost,
     /// It asks for a tunnel, or for another protocol.
     Tunnel,
+    /// Its path is one that servers read in more than one way.
+    Path,
 }
 
 impl Flaw {
@@ -60,6 +62,7 @@ impl Flaw {
             Flaw::Malformed => "built in: an HTTP request that can be read in more than one way",
             Flaw::OtherHost => "built in: an HTTP request for another host than the one that was connected to",
             Flaw::Tunnel => "built in: HTTP that becomes a tunnel or another protocol",
+            Flaw::Path => "built in: a path that can be read in more than one way",
         }
     }
 }

@@ -15,6 +15,11 @@ pub fn make(plan: &Plan, request: &RunRequest, private: &Private) -> Result<Vec<
         let value = value.replace("{private}", &private.places).replace("{gate}", &private.gate);
         environment.insert(name.clone().into_bytes(), value.into_bytes());
     }
+    for (name, secret) in &plan.egress.secrets {
+        if let (Some(env), Some(stands)) = (&secret.env, private.placeholder(name)) {
+            environment.insert(env.clone().into_bytes(), stands.into_bytes());
+        }
+    }
     // What the profile both sets and passes is set only where the caller has none.
     for (name, value) in &request.inherited {
         let by_profile = plan.pass.iter().any(|pass| pass.as_bytes() == name);

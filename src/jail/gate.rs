@@ -18,6 +18,7 @@ use crate::confine::identity::errno_of;
 use crate::confine::{Failed, Ids};
 use crate::plan::compile::{FIRST_THROW_AWAY_UID, THROW_AWAY_UIDS};
 use crate::policy::egress::Rules;
+use crate::policy::egress::http::secret::Source;
 use crate::sys::process::{self, Fork};
 use crate::verdict::run::{Decision, Met, Reached};
 use crate::wire::gate::{FromGate, ToGate};
@@ -38,6 +39,17 @@ pub struct Assignment {
     pub becomes: Option<Ids>,
     /// Whom it must not outlive.
     pub launcher: Pid,
+    /// What is in everything that stands for a secret in this jail, if it has any.
+    pub mark: Option<String>,
+}
+
+/// Whom a jail's programs trust, in the forms in which they read it.
+#[derive(Debug, Default)]
+pub struct Trust {
+    /// For nearly all.
+    pub pem: Vec<u8>,
+    /// For Java.
+    pub jks: Vec<u8>,
 }
 
 /// Where programs find a gate that is a proxy: a port of the host's loopback, and a word that others there do not know.
@@ -75,6 +87,8 @@ pub struct Gate {
     memory: Option<Memory>,
     // Until it serves there, where it is a proxy.
     door: RefCell<Option<Door>>,
+    mark: Option<String>,
+    patience: u16,
 }
 
 impl Gate {
@@ -90,6 +104,7 @@ impl Gate {
         let failed = Failed::at("begin_gate");
         let (channel, gates) = Channel::pair().map_err(&failed)?;
         let launcher = getpid();
+        let mark = (!rules.secrets.is_empty()).then(mark).transpose().map_err(&failed)?;
         match process::fork_into(0, None).map_err(&failed)? {
             Fork::Child => {
                 drop(channel);
@@ -97,13 +112,31 @@ impl Gate {
                     process::leave(1);
                 }
                 let becomes = (own.uid == 0).then(|| ids(init));
-                live(Assignment { channel: gates, rules: rules.clone(), becomes, launcher })
+                live(Assignment { channel: gates, rules: rules.clone(), becomes, launcher, mark })
             }
             Fork::Parent(process) => {
                 let memory = rules.terms.first_contact.map(|_| memory);
-                Ok(Gate { process, channel, memory, door: RefCell::new(door) })
+                let patience = patience(rules);
+                Ok(Gate { process, channel, memory, door: RefCell::new(door), mark, patience })
             }
         }
+    }
+
+    /// Whom the jail's programs are to trust. Asked once, of a gate that ends TLS.
+    pub fn trust(&self) -> Result<Trust, Failed> {
+        let failed = Failed::at("hear_trust");
+        match self.hear(PATIENCE.0).map_err(&failed)? {
+            FromGate::Trust { pem, jks } => Ok(Trust { pem, jks }),
+            FromGate::Failed(failure) => {
+                Err(Failed { step: "hear_trust", errno: Errno::from_raw(failure.errno), what: failure.what })
+            }
+            FromGate::Ready | FromGate::Reached(_) => Err(failed(Errno::EPROTO)),
+        }
+    }
+
+    /// What is in everything that stands for a secret in this jail.
+    pub fn mark(&self) -> Option<&str> {
+        self.mark.as_deref()
     }
 
     /// Gives it the sockets in the jail's network, and waits until it serves them.
@@ -118,14 +151,14 @@ impl Gate {
             Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => {}
             Err(errno) => return Err(failed(errno)),
         }
-        match self.hear(PATIENCE.0).map_err(&failed)? {
+        match self.hear(self.patience).map_err(&failed)? {
             FromGate::Ready => Ok(()),
             FromGate::Failed(failure) => Err(Failed {
                 step: "open_gate",
                 errno: Errno::from_raw(failure.errno),
                 what: Some(failure.what.map_or(failure.step.clone(), |what| format!("{}: {what}", failure.step))),
             }),
-            FromGate::Reached(_) => Err(failed(Errno::EPROTO)),
+            FromGate::Reached(_) | FromGate::Trust { .. } => Err(failed(Errno::EPROTO)),
         }
     }
 
@@ -156,7 +189,9 @@ impl Gate {
         let told = self.channel.send(&ToGate::Tell { within_us }, &[]).and_then(|()| self.hear(PATIENCE.1));
         match told {
             Ok(FromGate::Reached(reached)) => self.remember(*reached),
-            Ok(FromGate::Ready | FromGate::Failed(_)) | Err(_) => Reached { lost: true, ..Reached::default() },
+            Ok(FromGate::Ready | FromGate::Failed(_) | FromGate::Trust { .. }) | Err(_) => {
+                Reached { lost: true, ..Reached::default() }
+            }
         }
     }
 
@@ -196,6 +231,20 @@ impl Drop for Gate {
         let _ = kill(self.process, Signal::SIGKILL);
         let _ = process::wait_for(self.process);
     }
+}
+
+/// How long a gate may take to begin: it may have to wait for those who know secrets.
+fn patience(rules: &Rules) -> u16 {
+    let waits = rules.secrets.values().map(|secret| match secret.source {
+        Source::Command { timeout_ms, .. } => timeout_ms,
+        Source::File(_) | Source::Environment(_) | Source::Credential(_) => 0,
+    });
+    u16::try_from(waits.sum::<u64>().saturating_add(PATIENCE.0.into())).unwrap_or(u16::MAX)
+}
+
+/// What nobody could have guessed, in the letters that base64 leaves alone.
+fn mark() -> Result<String, Errno> {
+    Ok(format!("clawjail{}{}", unguessable()?, unguessable()?))
 }
 
 /// Ids that no jail has, and no other living gate: init's pid is its own, and the range lies behind that of the jails.

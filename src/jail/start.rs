@@ -15,7 +15,7 @@ use super::channel::Channel;
 use super::contacts::Memory;
 use super::deciding::{self, Prepared, choose_tier, make_filters};
 use super::environment;
-use super::gate::{Door, Gate, Live};
+use super::gate::{Door, Gate, Live, Trust};
 use super::not_started::NotStarted;
 use super::opening::Jail;
 use super::stdio::{self, Given};
@@ -25,7 +25,7 @@ use crate::confine::{Failed, Ids};
 use crate::host::Tier;
 use crate::plan::compile::Refused;
 use crate::plan::digest::digest;
-use crate::plan::{Plan, Shield};
+use crate::plan::{Entry, Plan, Shield, TrustForm};
 use crate::policy::syscalls::SyscallPolicy;
 use crate::profile::promise::Promise;
 use crate::wire::privsep::{Command, Finding, FromInit, FromLauncher, Keeps, Orders, Run, RunRequest, Started, Work};
@@ -80,13 +80,22 @@ pub struct Raised {
     pub digest: String,
 }
 
-/// What a jail without a view has of its own.
+/// What a jail has of its own that no plan knows: most of it where it has no view.
 #[derive(Clone, Debug, Default)]
 pub struct Private {
     /// Where its home and its temporary files are.
     pub places: String,
     /// Where its gate is, as programs are told.
     pub gate: String,
+    /// What is in everything that stands for a secret, in any tier.
+    pub mark: Option<String>,
+}
+
+impl Private {
+    /// What stands for the secret `name` in this jail; of no use anywhere else.
+    pub fn placeholder(&self, name: &str) -> Option<String> {
+        self.mark.as_ref().map(|mark| format!("{mark}-{name}"))
+    }
 }
 
 impl Raised {
@@ -146,16 +155,26 @@ impl Settled {
             Tier::Bare if prepared.plan.has_gate() => Some(Door::open()?),
             _ => None,
         };
-        let gate_url = door.as_ref().map(Door::url).unwrap_or_default();
-        order(&jail, &prepared, &private, keeps, door.as_ref().map(|door| door.port))?;
-        // From here on init builds the view, and all this happens beside it.
-        if prepared.plan.has_gate() {
-            jail.gate = Some(Gate::begin(live, &prepared.plan.egress, setting.own, jail.init, memory, door)?);
+        let (gate_url, port) = (door.as_ref().map(Door::url).unwrap_or_default(), door.as_ref().map(|door| door.port));
+        let init = jail.init;
+        let begin = || Gate::begin(live, &prepared.plan.egress, setting.own, init, memory, door);
+        if prepared.plan.egress.end_tls() {
+            // The view holds whom to trust, which the gate says.
+            let gate = begin()?;
+            order(&jail, &prepared, &private, keeps, (port, gate.trust()?))?;
+            jail.gate = Some(gate);
+        } else {
+            order(&jail, &prepared, &private, keeps, (port, Trust::default()))?;
+            // From here on init builds the view, and all this happens beside it.
+            if prepared.plan.has_gate() {
+                jail.gate = Some(begin()?);
+            }
         }
         jail.group.apply(&prepared.plan.limits)?;
         jail.confine(make_filters(&prepared)?)?;
         let digest = digest(&prepared.plan);
-        let private = Private { places: private, gate: gate_url };
+        let mark = jail.gate.as_ref().and_then(Gate::mark).map(str::to_owned);
+        let private = Private { places: private, gate: gate_url, mark };
         Ok((setting, Raised { jail, prepared, private, digest }))
     }
 }
@@ -220,8 +239,22 @@ fn for_init(prepared: &Prepared) -> Plan {
     }
 }
 
-fn order(jail: &Jail, prepared: &Prepared, private: &str, keeps: Keeps, gate: Option<u16>) -> Result<(), Failed> {
+fn order(
+    jail: &Jail,
+    prepared: &Prepared,
+    private: &str,
+    keeps: Keeps,
+    (gate, trust): (Option<u16>, Trust),
+) -> Result<(), Failed> {
     let mut plan = for_init(prepared);
+    for entry in plan.view.entries.values_mut() {
+        if let Entry::Trust { form, content } = entry {
+            *content = match form {
+                TrustForm::Pem => trust.pem.clone(),
+                TrustForm::Jks => trust.jks.clone(),
+            };
+        }
+    }
     if plan.tier == Tier::Bare {
         let place = |path: PathBuf| PathBuf::from(path.to_string_lossy().replace("{private}", private));
         plan.landlock.rules = plan.landlock.rules.into_iter().map(|(path, rights)| (place(path), rights)).collect();

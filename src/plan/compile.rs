@@ -140,10 +140,6 @@ fn refuse_egress(profile: &Profile, host: &HostFacts) -> Result<(), Refused> {
         Err(Refused { code: "egress_not_supported", message, remedy: Some(remedy.into()) })
     };
     let rules = &profile.egress.rules;
-    if let Some(rule) = rules.http.first() {
-        let what = format!("rules for requests to `{}`, which this version cannot look into", rule.host.text);
-        return no(what, "allow the host in `allow` of [egress], or use a profile without [[egress.http]]");
-    }
     if rules.udp_ports().is_none() {
         let what = format!("egress over UDP to more than {MOST_UDP_PORTS} ports, and a gate has a socket for each");
         return no(what, "name the ports that are needed");
@@ -178,7 +174,7 @@ fn refuse_proxied(profile: &Profile, host: &HostFacts, rule: &Rule) -> Result<()
     if host.landlock_abi < TCP {
         return no("and this kernel cannot keep TCP to one port (Landlock ABI 4, Linux 6.7)", "use a newer kernel");
     }
-    if !profile.egress.rules.http.is_empty() {
+    if profile.egress.rules.end_tls() {
         return no(
             "by rules for requests, which need a view that the jail trusts",
             "allow the host in `allow` of [egress]",

@@ -158,7 +158,7 @@ fn granted(direction: Direction, verb: &str, grants: &[&Grant], found: &mut Vec<
 
 fn egress(one: &Profile, other: &Profile, found: &mut Vec<Difference>) {
     let (was, is) = (&one.egress.rules, &other.egress.rules);
-    match (was.allow.is_empty(), is.allow.is_empty()) {
+    match (was.allow_nothing(), is.allow_nothing()) {
         (true, false) => tell(found, Direction::More, "egress", "has a network, by way of the gate"),
         (false, true) => tell(found, Direction::Less, "egress", "has no network at all"),
         _ => {}
@@ -178,7 +178,7 @@ fn egress(one: &Profile, other: &Profile, found: &mut Vec<Difference>) {
     if was.hosts != is.hosts {
         tell(found, Direction::Other, "egress", "knows other addresses of names");
     }
-    if one.egress.rules.http != other.egress.rules.http {
+    if (&was.http, &was.secrets, was.look) != (&is.http, &is.secrets, is.look) {
         tell(found, Direction::Other, "egress", "has other rules for requests");
     }
 }

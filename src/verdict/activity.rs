@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Denial;
 use super::evidence::{Command, FileChange, Listening, PeakUse, text};
-use super::run::{Attempt, Contact, Decision, Ended, Met};
+use super::run::{Attempt, Contact, Decision, Ended, Met, Requested};
 
 /// What a run did, as far as it is seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -56,8 +56,14 @@ pub struct Connection {
     pub port: u16,
     /// `tcp` or `udp`.
     pub protocol: String,
-    /// What was spoken, where it was recognised: `tls`, `http`, `ssh`.
+    /// What was spoken, where it was recognised: `tls`, `http`, `ssh`; `https` where the gate looked into it.
     pub spoken: Option<String>,
+    /// The first requests, where the gate looked into them.
+    #[serde(default)]
+    pub requests: Vec<RequestMade>,
+    /// How many more there were, which are not listed.
+    #[serde(default)]
+    pub requests_unlisted: u64,
     /// `allowed`, `denied`, or `failed` when it was allowed and the host could not be reached.
     pub decision: String,
     /// The rule that decided, or why it failed.
@@ -75,6 +81,19 @@ pub struct Connection {
     /// Whether the agent reached this host for the first time, where `first_contact` is `flag`.
     #[serde(default)]
     pub first_contact: bool,
+}
+
+/// One request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RequestMade {
+    /// Its method.
+    pub method: String,
+    /// Its path, without a query; the first 200 characters of it.
+    pub path: String,
+    /// The status of the answer; null when there was none.
+    pub status: Option<u16>,
+    /// `allowed`, `denied`, or `failed` when it was allowed and the host did not answer.
+    pub decision: String,
 }
 
 impl Activity {
@@ -109,6 +128,11 @@ pub fn denial(contact: &Contact) -> Denial {
         Attempt::Send => ("send", format!("{host}:{}{}", contact.port, behind.unwrap_or_default())),
         Attempt::Connect => ("connect", format!("{host}:{}{}", contact.port, behind.unwrap_or_default())),
         Attempt::LookUp => ("look_up", host.to_owned()),
+        Attempt::Request => {
+            let request = contact.listed.first().map(|request| (request.method.as_str(), request.path.as_str()));
+            let (method, path) = request.unwrap_or_default();
+            ("request", format!("{method} {host}:{}{path}", contact.port))
+        }
     };
     Denial {
         kind: kind.to_owned(),
@@ -122,19 +146,29 @@ pub fn denial(contact: &Contact) -> Denial {
     }
 }
 
-fn connection(contact: &Contact) -> Connection {
-    let decision = match contact.decision {
+fn word(decision: Decision) -> &'static str {
+    match decision {
         Decision::Allowed => "allowed",
         Decision::Denied => "denied",
         Decision::Failed => "failed",
-    };
+    }
+}
+
+fn request(request: &Requested) -> RequestMade {
+    let Requested { method, path, status, decision } = request.clone();
+    RequestMade { method, path, status, decision: word(decision).to_owned() }
+}
+
+fn connection(contact: &Contact) -> Connection {
     Connection {
         name: contact.name.clone(),
         address: contact.address.clone(),
         port: contact.port,
         protocol: if contact.what == Attempt::Send { "udp" } else { "tcp" }.to_owned(),
         spoken: contact.spoken.clone(),
-        decision: decision.to_owned(),
+        requests: contact.listed.iter().map(request).collect(),
+        requests_unlisted: contact.requests.saturating_sub(contact.listed.len() as u64),
+        decision: word(contact.decision).to_owned(),
         rule: contact.rule.clone(),
         sent: contact.sent,
         received: contact.received,

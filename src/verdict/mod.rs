@@ -206,7 +206,7 @@ pub struct Probe {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Denial {
     /// Of a path: `read`, `list`, `write`, `execute`, `create`, `mkdir`, `symlink`, `link`, `rename`, `remove`, `truncate`, `mode`, `make`;
-    /// of git: `set`, `settings`; of the network: `connect`, `look_up`, `listen`; of other processes: `signal`, `trace`, `abstract_socket`;
+    /// of git: `set`, `settings`; of the network: `connect`, `look_up`, `request`, `listen`; of other processes: `signal`, `trace`, `abstract_socket`;
     /// `mount`; `system_call`; `limit`; `output`; `file` of what a client's file request was denied.
     pub kind: String,
     /// On what: a path inside the jail; a host; a system call; a limit.

@@ -73,7 +73,10 @@ impl Verdict {
         let reason = self.reason.iter_mut().flat_map(|reason| [Some(&mut reason.message), reason.remedy.as_mut()]);
         let asked = [self.cwd.as_mut(), self.agent.as_mut(), self.session.as_mut()];
         // A name can carry what somebody wanted to get out by asking for it.
-        let names = self.activity.connections.iter_mut().filter_map(|connection| connection.name.as_mut());
+        let names = self.activity.connections.iter_mut().flat_map(|connection| {
+            let requests = connection.requests.iter_mut().flat_map(|request| [&mut request.method, &mut request.path]);
+            connection.name.iter_mut().chain(requests)
+        });
         let denials = self.denials.iter_mut().flat_map(texts_of);
         let hint = self.denial_hint.iter_mut();
         let commands = self.activity.commands.iter_mut();

@@ -81,6 +81,10 @@ pub struct Contact {
     pub port: u16,
     /// What was seen of the protocol above TCP.
     pub spoken: Option<String>,
+    /// The first requests, where the gate looked into them; of a request, that one.
+    pub listed: Vec<Requested>,
+    /// How many requests there were.
+    pub requests: u64,
     /// What became of it.
     pub decision: Decision,
     /// By which rule, in words.
@@ -110,6 +114,8 @@ impl Contact {
             address: None,
             port: 0,
             spoken: None,
+            listed: Vec::new(),
+            requests: 0,
             decision: Decision::Allowed,
             rule: String::new(),
             remedy: None,
@@ -132,6 +138,21 @@ pub enum Attempt {
     LookUp,
     /// It sent a datagram.
     Send,
+    /// It sent a request, on a connection that was made.
+    Request,
+}
+
+/// A request that a gate saw.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requested {
+    /// Its method.
+    pub method: String,
+    /// Its path, without what follows a `?`; not all of one that is long.
+    pub path: String,
+    /// The status of the answer, if there was one.
+    pub status: Option<u16>,
+    /// What became of it.
+    pub decision: Decision,
 }
 
 /// Whether an agent had reached a host before.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! launcher --> gate   Open [sockets]   Know   Tell
-//! gate --> launcher   Failed | Ready   Reached
+//! gate --> launcher   Failed | Trust   Ready   Reached
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,13 @@ pub enum ToGate {
 pub enum FromGate {
     /// It could not confine itself, and has ended.
     Failed(Failure),
+    /// Whom the jail's programs are to trust, before anything else is said, where TLS ends at the gate.
+    Trust {
+        /// As nearly all programs read it.
+        pem: Vec<u8>,
+        /// As Java reads it.
+        jks: Vec<u8>,
+    },
     /// It serves.
     Ready,
     /// What was reached.

@@ -30,6 +30,13 @@ ip route add default via 45.90.0.2; ip -6 route add default via 2a0c:1::2
 nsenter --net=/proc/$I/ns/net /usr/bin/python3 "$D/world.py" "$D/table.json" "$D/log" "$D/cert.pem" "$D/key.pem" > "$D/out" 2>&1 < /dev/null &
 W=$!
 while ! grep -qs ready "$D/out"; do kill -0 $W; sleep 0.02; done
+# HTTP/2, where there is somebody who speaks it.
+if command -v node > /dev/null; then
+  nsenter --net=/proc/$I/ns/net node "$D/second.mjs" "$D/log" "$D/cert.pem" "$D/key.pem" "$D/second" > "$D/second.out" 2>&1 < /dev/null &
+  S=$!
+  W="$W $S"
+  while [ ! -e "$D/second" ] && kill -0 $S 2> /dev/null; do sleep 0.02; done
+fi
 # What listens on the host itself, where nothing in a jail may ever get.
 /usr/bin/python3 -c '
 import socket, sys

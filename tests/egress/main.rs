@@ -15,6 +15,8 @@ mod denied;
 mod escapes;
 mod process;
 mod reached;
+mod requests;
+mod secrets;
 mod spoken;
 mod terms;
 mod upstream;

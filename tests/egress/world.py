@@ -4,9 +4,12 @@ Says `ready` when all of it listens. Whatever is asked of the name server, and w
 log: what is not there was never sent.
 """
 
+import base64
+import hashlib
 import http.server
 import json
 import os
+import re
 import socket
 import socketserver
 import ssl
@@ -20,6 +23,8 @@ CERTIFICATE, KEY = sys.argv[3], sys.argv[4]
 # Files of other servers, by their names; tests put them there.
 SHELF = os.path.join(os.path.dirname(sys.argv[1]), "www")
 turns = {}
+# What stands for a secret in some jail.
+PLACEHOLDER = re.compile(rb"clawjail[0-9a-f]{32}")
 
 
 def log(*words):
@@ -106,14 +111,22 @@ class Web(http.server.BaseHTTPRequestHandler):
                 if not size:
                     break
         address = self.connection.getsockname()
+        if self.headers.get("Authorization"):
+            log("authorization", self.headers.get("Host"), self.headers.get("Authorization"), self.path)
+        if PLACEHOLDER.search(body + self.path.encode() + str(self.headers).encode()):
+            log("placeholder", self.headers.get("Host"), self.path)
         if self.headers.get("Upgrade"):
             log("asks to upgrade", self.headers.get("Upgrade"))
+            if self.headers.get("Upgrade").lower() == "websocket":
+                return self.frames()
         log(self.kind, address[0], address[1], self.headers.get("Host"), self.command, self.path, len(body))
         shelved = on_the_shelf(self.headers.get("Host"), self.path)
         if shelved is None and os.path.isdir(os.path.join(SHELF, (self.headers.get("Host") or "-").split(":")[0])):
             return self.send_error(404)
         if shelved is not None:
             said = shelved
+        elif self.path == "/headers":
+            said = str(self.headers).encode()
         elif self.path.startswith("/big/"):
             said = b"x" * int(self.path[5:])
         else:
@@ -123,9 +136,27 @@ class Web(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Type", "text/html")
         self.send_header("Content-Length", str(len(said)))
         self.end_headers()
-        self.wfile.write(said)
+        if self.command != "HEAD":
+            self.wfile.write(said)
 
-    do_GET = do_POST = do_PUT = serve
+    def frames(self):
+        """Says each text frame back until the other side ends. RFC 6455."""
+        key = self.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        accept = base64.b64encode(hashlib.sha1(key.encode()).digest()).decode()
+        self.wfile.write(
+            f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n".encode()
+        )
+        self.close_connection = True
+        while True:
+            head = self.rfile.read(2)
+            if len(head) < 2:
+                return
+            mask = self.rfile.read(4)
+            text = bytes(byte ^ mask[at % 4] for at, byte in enumerate(self.rfile.read(head[1] & 0x7F)))
+            log("frame", text.decode("latin-1"))
+            self.wfile.write(bytes([0x81, len(text)]) + text)
+
+    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_OPTIONS = serve
     kind = "http"
 
     def log_message(self, *_):

@@ -25,6 +25,17 @@ const TABLE: &str = r#"{
   "rebind.example": [["93.184.216.34"], ["127.0.0.1"]]
 }"#;
 
+/// Makes an authority that this host trusts, and the certificate of the internet's servers.
+const AUTHORITY: &str = r#"set -e
+new() { openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "$@"; }
+new -x509 -days 30 -subj /CN=internet -keyout ca.key -out ca.pem
+new -subj /CN=server -keyout key.pem -out request.pem
+echo "subjectAltName=DNS:good.example,DNS:*.wild.example,DNS:other.example" > names
+openssl x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile names -out cert.pem
+mkdir -p etc/ssl/certs
+cat ca.pem >> etc/ssl/certs/ca-certificates.crt
+"#;
+
 /// What most tests run under.
 const WEB: &str = r#"
 summary = "Test."
@@ -72,20 +83,15 @@ impl World {
         let _ = fs::remove_file(etc.join("resolv.conf"));
         fs::write(etc.join("resolv.conf"), "nameserver 45.90.0.2\n").expect("own file");
         fs::write(etc.join("hosts"), "127.0.0.1 localhost\n93.184.216.35 pinned.example\n").expect("own file");
-        for (name, text) in
-            [("table.json", TABLE), ("world.py", include_str!("world.py")), ("lab.sh", include_str!("lab.sh"))]
-        {
+        for (name, text) in [
+            ("table.json", TABLE),
+            ("world.py", include_str!("world.py")),
+            ("second.mjs", include_str!("second.mjs")),
+            ("lab.sh", include_str!("lab.sh")),
+        ] {
             fs::write(directory.join(name), text).expect("own file");
         }
-        let names = "subjectAltName=DNS:good.example,DNS:*.wild.example,DNS:other.example";
-        run(Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
-            .args(["-nodes", "-days", "30", "-subj", "/CN=test", "-addext", names])
-            .arg("-keyout")
-            .arg(directory.join("key.pem"))
-            .arg("-out")
-            .arg(directory.join("cert.pem"))
-            .stderr(Stdio::null()));
+        run(Command::new("sh").arg("-c").arg(AUTHORITY).current_dir(&directory).stderr(Stdio::null()));
         let mut lab = Command::new("unshare");
         lab.args(["--net", "--mount", "--propagation", "private", "sh"]).arg(directory.join("lab.sh")).arg(&directory);
         lab.args(["sh", "-c", "echo $$ > \"$0\"; exec cat"]).arg(directory.join("world"));
@@ -178,9 +184,22 @@ impl World {
         false
     }
 
+    /// Puts a file into this world's /etc/clawjail.
+    pub fn secret(&self, name: &str, text: &str, mode: u32) -> String {
+        let path = self.directory.join("etc/clawjail").join(name);
+        fs::write(&path, text).expect("own file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("own file");
+        format!("/etc/clawjail/{name}")
+    }
+
+    /// Whether the internet speaks HTTP/2, too.
+    pub fn has_second(&self) -> bool {
+        self.directory.join("second").exists()
+    }
+
     /// The certificate that the internet's servers are trusted by.
     pub fn certificate(&self) -> String {
-        fs::read_to_string(self.directory.join("cert.pem")).expect("it was made")
+        fs::read_to_string(self.directory.join("ca.pem")).expect("it was made")
     }
 }
 

@@ -1,0 +1,203 @@
+//! One connection that is looked into, from its first bytes to its end.
+//!
+//! ```text
+//!   begun --TLS--> server's side: certificate believed? version chosen --> client's side: our certificate --> requests
+//!     '--plain---------------------------------------------------------------------------------------------> requests
+//! ```
+
+use std::cell::Cell;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use super::exchange;
+use super::rewound::{Here, Rewound};
+use super::upstream::{Upstream, WINDOWS};
+use super::{Looking, offers};
+use crate::egress::authority::Version;
+use crate::egress::budget::Account;
+use crate::egress::gate::Gate;
+use crate::egress::record::Open;
+use crate::egress::secrets::Secrets;
+use crate::policy::egress::Denied;
+use crate::policy::egress::http::Carrier;
+use crate::policy::egress::name::Name;
+use crate::verdict::run::{Contact, Decision};
+
+/// How long a client may take to agree on keys.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest head, and the most fields in one.
+const LONGEST_HEAD: usize = 64 << 10;
+const MOST_FIELDS: usize = 128;
+/// Requests beside each other on one connection.
+const MOST_STREAMS: u32 = 128;
+
+/// A connection that has begun.
+pub struct Begun {
+    /// The command's end.
+    pub client: TcpStream,
+    /// The host's.
+    pub server: TcpStream,
+    /// What the client said so far.
+    pub said: Vec<u8>,
+    /// To whom.
+    pub name: Name,
+    /// By what.
+    pub over: Carrier,
+    /// What it is charged to.
+    pub account: Account,
+}
+
+/// One that is looked into.
+pub struct Connection {
+    /// Who looks.
+    pub gate: Rc<Gate>,
+    /// How.
+    pub looking: Rc<Looking>,
+    /// To whom.
+    pub name: Name,
+    /// By what.
+    pub over: Carrier,
+    /// In which version.
+    pub version: Version,
+    /// The other side.
+    pub upstream: Upstream,
+    /// Its record.
+    pub open: Open,
+    port: u16,
+    account: Account,
+    listed: Cell<usize>,
+}
+
+impl Connection {
+    /// The port that was connected to.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What must not leave by it.
+    pub fn secrets(&self) -> &Secrets {
+        &self.looking.secrets
+    }
+
+    /// Pays for what is sent and counts it; or says why it may not be.
+    pub fn pay(&self, bytes: usize) -> Result<(), Denied> {
+        self.gate.meter.send(&self.account, bytes as u64)?;
+        let sent = &self.open.entry().sent;
+        sent.set(sent.get() + bytes as u64);
+        Ok(())
+    }
+
+    /// Counts what was received.
+    pub fn received(&self, bytes: usize) {
+        let received = &self.open.entry().received;
+        received.set(received.get() + bytes as u64);
+    }
+
+    /// Whether one more request can be listed.
+    pub fn may_list(&self) -> bool {
+        let listed = self.listed.get();
+        self.listed.set(listed.saturating_add(1));
+        listed < MOST_LISTED
+    }
+}
+
+/// Requests of one connection that are listed in its record.
+const MOST_LISTED: usize = 16;
+
+/// Serves one to its end.
+pub async fn serve(gate: Rc<Gate>, looking: Rc<Looking>, begun: Begun, contact: Contact) {
+    let port = contact.port;
+    let spoken = if begun.over == Carrier::Tls { "https" } else { "http" };
+    let open = gate.records.open(Contact { spoken: Some(spoken.into()), ..contact });
+    let Begun { client, server, said, name, over, account } = begun;
+    let gone = Arc::new(Notify::new());
+    let make = |upstream, version, open| {
+        let (gate, looking, name) = (gate.clone(), looking.clone(), name.clone());
+        let (account, listed) = (account.clone(), Cell::new(0));
+        Rc::new(Connection { gate, looking, name, over, version, upstream, open, port, account, listed })
+    };
+    if over == Carrier::Plain {
+        let upstream = Upstream::plain(server, gone.clone()).await;
+        return speak(make(upstream, Version::One, open), Rewound::new(said, client), gone).await;
+    }
+    let offered = offers(&said);
+    let (upstream, version) = Upstream::tls(&looking, server, &name, &offered, gone.clone()).await;
+    if let Upstream::Down(why) = &upstream {
+        failed(&open, why.clone());
+    }
+    match accept(&looking, Rewound::new(said, client), &name, version).await {
+        Ok(stream) => speak(make(upstream, version, open), stream, gone).await,
+        // Most often it does not trust us: it reads its authorities from somewhere else.
+        Err(error) => failed(&open, format!("the command broke TLS with the gate off: {error}")),
+    }
+}
+
+fn failed(open: &Open, why: String) {
+    open.learn(|contact| {
+        contact.decision = Decision::Failed;
+        contact.rule = why;
+    });
+}
+
+async fn accept(
+    looking: &Looking,
+    client: Rewound,
+    name: &Name,
+    version: Version,
+) -> io::Result<tokio_rustls::server::TlsStream<Rewound>> {
+    let acceptor = TlsAcceptor::from(looking.authority.serve_as(name, version)?);
+    timeout(PATIENCE, acceptor.accept(client)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// Answers request after request, until one of the two has gone.
+async fn speak<S>(connection: Rc<Connection>, stream: S, gone: Arc<Notify>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let io = TokioIo::new(stream);
+    let answering = connection.clone();
+    let service = service_fn(move |request| exchange::answer(answering.clone(), request));
+    match connection.version {
+        Version::One => {
+            let mut builder = http1::Builder::new();
+            builder.half_close(true).max_header_size(LONGEST_HEAD).max_headers(MOST_FIELDS);
+            let mut served = pin!(builder.serve_connection(io, service).with_upgrades());
+            let ended = tokio::select! {
+                ended = served.as_mut() => ended,
+                () = gone.notified() => {
+                    served.as_mut().graceful_shutdown();
+                    served.await
+                }
+            };
+            if ended.is_err_and(|error| error.is_parse()) {
+                exchange::note_malformed(&connection);
+            }
+        }
+        Version::Two => {
+            let mut builder = http2::Builder::new(Here);
+            builder.initial_stream_window_size(WINDOWS.0).initial_connection_window_size(WINDOWS.1);
+            let longest = u32::try_from(LONGEST_HEAD).unwrap_or(u32::MAX);
+            builder.max_concurrent_streams(MOST_STREAMS).max_header_list_size(longest);
+            let mut served = pin!(builder.serve_connection(io, service));
+            let _ = tokio::select! {
+                ended = served.as_mut() => ended,
+                () = gone.notified() => {
+                    served.as_mut().graceful_shutdown();
+                    served.await
+                }
+            };
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! One request and its answer.
+//!
+//! Each step may deny: whose request is it, does a rule allow it, does anything that stands for a secret leave, can the secret be
+//! had. What is denied is answered here, and the server hears nothing of it.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Request, Response, StatusCode};
+
+use super::body::{Body, Finding};
+use super::carry::Connection;
+use super::head::{self, Asked, At};
+use super::tunnel;
+use crate::egress::needles::Blotter;
+use crate::egress::requests::Flaw;
+use crate::policy::egress::Denied;
+use crate::policy::egress::http::{self as policy, HttpRule, Judged};
+use crate::verdict::run::{Attempt, Contact, Decision, Requested};
+
+/// Answers one.
+pub async fn answer(connection: Rc<Connection>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    let (head, body) = request.into_parts();
+    let said = Said::of(&head);
+    Ok(match pass(&connection, head, body).await {
+        Ok(response) => {
+            list(&connection, &said, Some(response.status().as_u16()), Decision::Allowed);
+            response
+        }
+        Err(NoAnswer::Denied(denied)) => {
+            deny(&connection, &said, &denied);
+            forbidden(&connection, &said, &denied)
+        }
+        Err(NoAnswer::Failed(why)) => {
+            list(&connection, &said, None, Decision::Failed);
+            unreachable_host(&connection, &why)
+        }
+    })
+}
+
+/// Why a server's answer is not to be had.
+enum NoAnswer {
+    Denied(Denied),
+    Failed(String),
+}
+
+impl From<Denied> for NoAnswer {
+    fn from(denied: Denied) -> NoAnswer {
+        NoAnswer::Denied(denied)
+    }
+}
+
+async fn pass(connection: &Rc<Connection>, head: Parts, body: Incoming) -> Result<Response<Body>, NoAnswer> {
+    let (name, port) = (&connection.name, connection.port());
+    let asked = head::read(&head, name, port).map_err(by_flaw)?;
+    connection.gate.meter.request(1)?;
+    let rule = judge(connection, &asked, &head.headers)?;
+    let Parts { mut headers, extensions, .. } = head;
+    let inject = rule.and_then(|rule| rule.inject.as_ref());
+    if let Some(inject) = inject {
+        headers.remove(inject.header.as_str());
+    }
+    // Everything but that field is looked through, and then it is written.
+    if connection.secrets().leave_in(&head::target(&asked), &headers) {
+        return Err(by_placeholder(inject.map(|inject| inject.header.as_str())).into());
+    }
+    let blotter = match inject {
+        Some(inject) => {
+            let blotter = connection.secrets().put_in(inject, &mut headers)?;
+            // What is compressed cannot be looked into on its way back.
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            Some(blotter)
+        }
+        None => None,
+    };
+    if asked.websocket && connection.secrets().needles().is_some() {
+        headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
+    }
+    let at = At { name, port, over: connection.over, version: connection.version };
+    let request = head::write(&asked, headers, at).ok_or(NoAnswer::Failed("the request cannot be written".into()))?;
+    let found = Rc::new(RefCell::new(Finding::default()));
+    let body = Body::out(body, connection.clone(), found.clone());
+    let request = request.body(body).map_err(|error| NoAnswer::Failed(error.to_string()))?;
+    connection.pay(length_of(request.headers()) + head::target(&asked).len())?;
+    let answer = connection.upstream.send(request).await;
+    match &*found.borrow() {
+        Finding::Nothing => {}
+        Finding::Placeholder => return Err(by_placeholder(inject.map(|inject| inject.header.as_str())).into()),
+        Finding::Denied(denied) => return Err(denied.clone().into()),
+    }
+    let answer = answer.map_err(NoAnswer::Failed)?;
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return tunnel::switch(connection, &asked, answer, extensions).map_err(NoAnswer::Failed);
+    }
+    Ok(give_back(connection, answer, blotter))
+}
+
+/// The rule that allows it, where there are rules for its host.
+fn judge<'a>(connection: &'a Connection, asked: &Asked, headers: &HeaderMap) -> Result<Option<&'a HttpRule>, Denied> {
+    let values = |name: &str| -> Vec<String> {
+        headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
+    };
+    let judged = connection.gate.rules.judge_request(&policy::Request {
+        name: &connection.name,
+        port: connection.port(),
+        over: connection.over,
+        method: asked.method.as_str(),
+        path: &asked.path,
+        header: &values,
+        websocket: asked.websocket,
+    });
+    match judged {
+        Judged::Allowed(rule) => Ok(Some(rule)),
+        Judged::Unruled => Ok(None),
+        Judged::Denied(denied) => Err(denied),
+    }
+}
+
+fn give_back(connection: &Rc<Connection>, answer: Response<Incoming>, blotter: Option<Blotter>) -> Response<Body> {
+    let (mut head, body) = answer.into_parts();
+    head::strip(&mut head.headers);
+    // It leads to another protocol, which does not leave here.
+    head.headers.remove(header::ALT_SVC);
+    if let Some(blotter) = &blotter {
+        for value in head.headers.values_mut() {
+            if let Ok(blotted) = HeaderValue::from_bytes(&blotter.blot(value.as_bytes())) {
+                *value = blotted;
+            }
+        }
+    }
+    head.version = Default::default();
+    head.extensions.clear();
+    connection.received(length_of(&head.headers));
+    Response::from_parts(head, Body::back(body, connection.clone(), blotter))
+}
+
+fn length_of(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+}
+
+fn by_flaw(flaw: Flaw) -> Denied {
+    Denied::by(flaw.rule(), "send each request to the host that it is for, written plainly")
+}
+
+fn by_placeholder(only: Option<&str>) -> Denied {
+    let rule = match only {
+        Some(field) => format!("built in: what stands for a secret leaves only in the field `{field}` of this request"),
+        None => "built in: what stands for a secret does not leave to this host".to_owned(),
+    };
+    Denied::by(
+        rule,
+        "send it only to the host that the profile gives the secret to, or have the operator add `inject` there",
+    )
+}
+
+/// What a request says of itself, for the record.
+struct Said {
+    method: String,
+    path: String,
+}
+
+/// Of a path and of a method, as they are recorded.
+const LONGEST_PATH: usize = 200;
+const LONGEST_METHOD: usize = 16;
+
+impl Said {
+    fn of(head: &Parts) -> Said {
+        let cut = |text: &str, most| text.chars().take(most).collect();
+        Said { method: cut(head.method.as_str(), LONGEST_METHOD), path: cut(head.uri.path(), LONGEST_PATH) }
+    }
+}
+
+fn list(connection: &Connection, said: &Said, status: Option<u16>, decision: Decision) {
+    let may = connection.may_list();
+    connection.open.learn(|contact| {
+        contact.requests += 1;
+        if may {
+            let Said { method, path } = said;
+            contact.listed.push(Requested { method: method.clone(), path: path.clone(), status, decision });
+        }
+    });
+}
+
+fn deny(connection: &Connection, said: &Said, denied: &Denied) {
+    list(connection, said, Some(StatusCode::FORBIDDEN.as_u16()), Decision::Denied);
+    let Said { method, path } = said;
+    let requested = Requested {
+        method: method.clone(),
+        path: path.clone(),
+        status: Some(StatusCode::FORBIDDEN.as_u16()),
+        decision: Decision::Denied,
+    };
+    connection.gate.records.note(Contact {
+        name: Some(connection.name.to_string()),
+        port: connection.port(),
+        decision: Decision::Denied,
+        rule: denied.rule.clone(),
+        remedy: Some(denied.remedy.clone()),
+        listed: vec![requested],
+        ..Contact::of(Attempt::Request)
+    });
+}
+
+/// Notes that something tried to leave by frames.
+pub fn note_placeholder(connection: &Connection) {
+    deny(connection, &Said { method: "GET".into(), path: "(a websocket)".into() }, &by_placeholder(None));
+}
+
+/// Notes a request that could not be read as one.
+pub fn note_malformed(connection: &Connection) {
+    let said = Said { method: "?".into(), path: "?".into() };
+    deny(connection, &said, &by_flaw(Flaw::Malformed));
+}
+
+fn forbidden(connection: &Connection, said: &Said, denied: &Denied) -> Response<Body> {
+    let body = serde_json::json!({
+        "error": "denied by clawjail",
+        "host": connection.name.as_str(),
+        "port": connection.port(),
+        "method": said.method,
+        "path": said.path,
+        "rule": denied.rule,
+        "remedy": denied.remedy,
+    });
+    json(StatusCode::FORBIDDEN, &body)
+}
+
+fn unreachable_host(connection: &Connection, why: &str) -> Response<Body> {
+    let body = serde_json::json!({
+        "error": "clawjail cannot reach the host",
+        "host": connection.name.as_str(),
+        "port": connection.port(),
+        "cause": why,
+    });
+    json(StatusCode::BAD_GATEWAY, &body)
+}
+
+fn json(status: StatusCode, body: &serde_json::Value) -> Response<Body> {
+    let mut response = Response::new(Body::whole(Bytes::from(format!("{body}\n"))));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

