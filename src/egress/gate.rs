@@ -100,7 +100,8 @@ fn confine(assignment: &Assignment) -> Result<Outward, Failed> {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let terms = &assignment.rules.terms;
     let resolver = Resolver::new(&read("/etc/resolv.conf"), &read("/etc/hosts"));
-    let resolver = resolver.asking(&terms.resolvers).knowing(&assignment.rules.hosts);
+    let trusting = |error: io::Error| Failed { step: "prepare_resolver", errno: errno_of(&error), what: None };
+    let resolver = resolver.asking(&terms.resolvers).map_err(trusting)?.knowing(&assignment.rules.hosts);
     let unreadable = |error: io::Error| Failed {
         step: "read_proxy_credentials",
         errno: errno_of(&error),

@@ -38,5 +38,6 @@ pub mod requests;
 pub mod resolver;
 pub mod roots;
 pub mod secrets;
+pub mod secure;
 pub mod sources;
 pub mod strays;

@@ -18,12 +18,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
+use super::secure::Secure;
 use crate::policy::egress::name::Name;
-use crate::policy::egress::terms::NameServer;
+use crate::policy::egress::terms::{NameServer, Over};
 
 /// How long one server may take, and how often all are asked.
 const PATIENCE: Duration = Duration::from_millis(2500);
 const ROUNDS: usize = 2;
+/// The same where there are certificates to be shown first.
+const SECURE: Duration = Duration::from_secs(5);
 /// How long an answer is kept, whatever it says about that.
 const KEPT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Names that are kept.
@@ -42,7 +45,8 @@ pub struct Found {
 
 /// Settings and memory.
 pub struct Resolver {
-    servers: Vec<SocketAddr>,
+    servers: Vec<NameServer>,
+    secure: Option<Secure>,
     hosts: HashMap<Name, Vec<IpAddr>>,
     kept: RefCell<HashMap<Name, (Found, Instant)>>,
 }
@@ -50,15 +54,20 @@ pub struct Resolver {
 impl Resolver {
     /// With these settings, as the two files have them.
     pub fn new(resolv_conf: &str, hosts: &str) -> Resolver {
-        Resolver { servers: servers(resolv_conf), hosts: read_hosts(hosts), kept: RefCell::default() }
+        let plain = |at| NameServer { at, over: Over::Plain };
+        let servers = servers(resolv_conf).into_iter().map(plain).collect();
+        Resolver { servers, secure: None, hosts: read_hosts(hosts), kept: RefCell::default() }
     }
 
     /// Asking these, if there are any, and not whom the host asks.
-    pub fn asking(mut self, servers: &[NameServer]) -> Resolver {
+    pub fn asking(mut self, servers: &[NameServer]) -> io::Result<Resolver> {
         if !servers.is_empty() {
-            self.servers = servers.iter().map(|server| server.at).collect();
+            self.servers = servers.to_vec();
         }
-        self
+        if self.servers.iter().any(|server| server.over != Over::Plain) {
+            self.secure = Some(Secure::prepare()?);
+        }
+        Ok(self)
     }
 
     /// Whether it knows `name` without asking anybody.
@@ -107,7 +116,15 @@ impl Resolver {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "no name server answered");
         for _ in 0..ROUNDS {
             for server in &self.servers {
-                match timeout(PATIENCE, ask_one(*server, name, kind)).await {
+                let (patience, secure) =
+                    if server.over == Over::Plain { (PATIENCE, None) } else { (SECURE, self.secure.as_ref()) };
+                let asked = async {
+                    match secure {
+                        Some(secure) => ask_securely(secure, server, name, kind).await,
+                        None => ask_one(server.at, name, kind).await,
+                    }
+                };
+                match timeout(patience, asked).await {
                     Ok(Ok(answer)) => return Ok(answer),
                     Ok(Err(error)) => last = error,
                     Err(_) => last = io::ErrorKind::TimedOut.into(),
@@ -136,6 +153,12 @@ async fn ask_one(server: SocketAddr, name: &Name, kind: TYPE) -> io::Result<(Fou
     }
 }
 
+async fn ask_securely(secure: &Secure, server: &NameServer, name: &Name, kind: TYPE) -> io::Result<(Found, Duration)> {
+    let (id, message) = question(name, kind)?;
+    let answer = secure.ask(server, &message).await?;
+    whole(&answer, id, name, kind)
+}
+
 async fn ask_over_tcp(
     server: SocketAddr,
     message: &[u8],
@@ -149,7 +172,12 @@ async fn ask_over_tcp(
     let length = stream.read_u16().await?;
     let mut answer = vec![0; length.into()];
     stream.read_exact(&mut answer).await?;
-    match read(&answer, id, name, kind) {
+    whole(&answer, id, name, kind)
+}
+
+/// What came over something that keeps messages whole.
+fn whole(answer: &[u8], id: u16, name: &Name, kind: TYPE) -> io::Result<(Found, Duration)> {
+    match read(answer, id, name, kind) {
         Read::Answer(found, kept) => Ok((found, kept)),
         Read::Failed(what) => Err(io::Error::other(what)),
         Read::Cut | Read::Other => Err(io::Error::other("the name server's answer makes no sense")),

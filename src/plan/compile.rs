@@ -18,7 +18,6 @@ use crate::policy::document::Authority;
 use crate::policy::egress::MOST_UDP_PORTS;
 use crate::policy::egress::http::secret::stand_in;
 use crate::policy::egress::rule::{Over, Protocol, Rule};
-use crate::policy::egress::terms;
 use crate::policy::library::Library;
 use crate::policy::syscalls::{SyscallPolicy, merge};
 use crate::profile::error::ProfileError;
@@ -147,9 +146,6 @@ fn refuse_egress(profile: &Profile, host: &HostFacts) -> Result<(), Refused> {
     if let Some(rule) = rules.allow.iter().find(|rule| rule.covers(Protocol::Udp, 53)) {
         let what = format!("egress to `{}`, and over UDP the gate itself is on port 53", rule.text);
         return no(what, "ask it for names, or use TCP");
-    }
-    if let Some(server) = rules.terms.resolvers.iter().find(|server| server.over != terms::Over::Plain) {
-        return no(format!("names from {server}, which this version does not ask over TLS"), "ask one over UDP");
     }
     match rules.allow.iter().chain(rules.http.iter().map(|rule| &rule.host)).next() {
         Some(rule) if !host.tier.has_namespaces() => refuse_proxied(profile, host, rule),

@@ -94,3 +94,35 @@ fn c3_where_a_profile_names_a_name_server_that_one_is_asked_and_its_addresses_ar
         );
     });
 }
+
+#[test]
+fn names_are_asked_for_over_tls_and_https_of_whom_the_host_believes_and_of_nobody_else() {
+    in_each_tier(|world, place| {
+        let get = "curl -sS -m 15 http://good.example/secure || echo none";
+        for (number, (server, word)) in [
+            ("tls://45.90.0.2#good.example", "tls dns good.example"),
+            ("https://45.90.0.2/dns-query#good.example", "https dns good.example"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let profile = format!("secure-{number}");
+            world.profile(&profile, &format!("{HOSTS}resolver = [\"{server}\"]\n"));
+            let before = world.log().lines().count();
+            let ran = world.bash(place, &profile, get);
+            assert_eq!(ran.text(), "http good.example GET /secure 0", "{}", ran.whole());
+            let since: Vec<String> = world.log().lines().skip(before).map(str::to_owned).collect();
+            assert!(since.iter().any(|line| line == word), "{since:?}");
+            // A certificate for another name, and one for no address.
+            for (other, server) in
+                [("named", server.replace("#good", "#evil")), ("nameless", server.replace("#good.example", ""))]
+            {
+                let profile = format!("{profile}-{other}");
+                world.profile(&profile, &format!("{HOSTS}resolver = [\"{server}\"]\n"));
+                let ran = world.bash(place, &profile, get);
+                assert_eq!(ran.text(), "none", "{}", ran.whole());
+                assert!(ran.verdict["activity"].to_string().contains("cannot resolve"), "{}", ran.verdict["activity"]);
+            }
+        }
+    });
+}

@@ -97,6 +97,19 @@ class Names(socketserver.BaseRequestHandler):
         sock.sendto(answer(message), self.client_address)
 
 
+class StreamNames(socketserver.StreamRequestHandler):
+    """Names over TLS, each message with its length in front."""
+
+    def handle(self):
+        head = self.rfile.read(2)
+        if len(head) < 2:
+            return
+        message = self.rfile.read(struct.unpack(">H", head)[0])
+        log("tls dns", read_name(message, 12)[0])
+        said = answer(message)
+        self.wfile.write(struct.pack(">H", len(said)) + said)
+
+
 class Web(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -120,6 +133,14 @@ class Web(http.server.BaseHTTPRequestHandler):
             if self.headers.get("Upgrade").lower() == "websocket":
                 return self.frames()
         log(self.kind, address[0], address[1], self.headers.get("Host"), self.command, self.path, len(body))
+        if self.path == "/dns-query" and self.command == "POST":
+            log("https dns", read_name(body, 12)[0])
+            said = answer(body)
+            self.send_response(200)
+            self.send_header("Content-Type", "application/dns-message")
+            self.send_header("Content-Length", str(len(said)))
+            self.end_headers()
+            return self.wfile.write(said)
         shelved = on_the_shelf(self.headers.get("Host"), self.path)
         if shelved is None and os.path.isdir(os.path.join(SHELF, (self.headers.get("Host") or "-").split(":")[0])):
             return self.send_error(404)
@@ -281,6 +302,9 @@ class UdpSix(socketserver.ThreadingUDPServer):
 
 run(UdpSix(("::", 53), Names))
 run(UdpSix(("::", 5353), Names))
+names = Six(("::", 853), StreamNames)
+names.socket = context.wrap_socket(names.socket, server_side=True, do_handshake_on_connect=False)
+run(names)
 # From each address that it is asked at: one socket for all of them would answer from the first.
 for family, address in ((socket.AF_INET, "93.184.216.34"), (socket.AF_INET, "45.90.0.2"), (socket.AF_INET, "10.1.2.3"), (socket.AF_INET6, "2a0c:2::34")):
     Talkative = type("Talkative", (socketserver.ThreadingUDPServer,), {"address_family": family})
