@@ -98,7 +98,8 @@ pub fn assert_denied(ran: &Ran, what: &str, rule: &str) {
     let denials = ran.verdict["denials"].as_array().cloned().unwrap_or_default();
     let text = |denial: &serde_json::Value, key: &str| denial[key].as_str().unwrap_or_default().to_owned();
     let found = denials.iter().find(|denial| format!("{} {}", text(denial, "kind"), text(denial, "what")) == what);
-    let found = found.unwrap_or_else(|| panic!("{what} is none of {denials:#?}"));
+    assert!(found.is_some(), "{what} is none of {denials:#?}");
+    let found = found.expect("it was just seen");
     assert!(text(found, "rule").contains(rule) && !text(found, "remedy").is_empty(), "{found:#?}");
 }
 
