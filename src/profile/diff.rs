@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_profile_does_not_differ_from_itself() {
-        for name in ["base", "offline", "readonly", "skill-test", "trusted", "untrusted"] {
+        for name in ["base", "offline", "openclaw", "readonly", "skill-test", "trusted", "untrusted"] {
             assert_eq!(compare(&shipped(name), &shipped(name)), [], "{name}");
         }
     }

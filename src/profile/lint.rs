@@ -142,16 +142,20 @@ fn findings(profile: &Profile, layers: &[Layer], library: &Library) -> Result<Ve
     Ok(looking.found)
 }
 
-/// The comment of the line that grants `anchor`, if it names `rule`; what the youngest layer says counts.
+/// The comment of the line that grants `anchor`, if it names `rule`: of the youngest layer that has such a line.
 fn stated(layers: &[Layer], anchor: &str, rule: &str) -> Option<String> {
-    let lines = layers.iter().rev().flat_map(|layer| layer.document.text.lines());
-    let comments = lines.filter_map(|line| line.split_once('#').filter(|(code, _)| code.contains(anchor)));
-    let (_, comment) = comments.into_iter().find(|(_, comment)| {
+    let names_it = |comment: &str| {
         comment.split_once("lint:").is_some_and(|(_, names)| {
             names.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-').any(|name| name == rule)
         })
-    })?;
-    Some(comment.trim().to_owned())
+    };
+    let of_layer = |layer: &Layer| -> Option<Option<String>> {
+        let parts = layer.document.text.lines().map(|line| line.split_once('#').unwrap_or((line, "")));
+        let mut granting = parts.filter(|(code, _)| code.contains(anchor)).peekable();
+        granting.peek()?;
+        Some(granting.find(|(_, comment)| names_it(comment)).map(|(_, comment)| comment.trim().to_owned()))
+    };
+    layers.iter().rev().find_map(of_layer)?
 }
 
 struct Looking<'a> {

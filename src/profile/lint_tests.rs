@@ -87,7 +87,7 @@ fn a_reason_of_a_parent_counts_for_what_the_parent_grants() {
 
 #[test]
 fn shipped_profiles_are_clean_or_state_their_reason() {
-    for name in ["base", "offline", "readonly", "skill-test", "trusted", "untrusted"] {
+    for name in ["base", "offline", "openclaw", "readonly", "skill-test", "trusted", "untrusted"] {
         let found = lint(Which::Named(name), &Usage::default(), &Sources::default(), &Library::built_in());
         let unstated: Vec<Finding> =
             found.expect(name).into_iter().filter(|finding| finding.stated.is_none()).collect();

@@ -46,8 +46,10 @@ fn lint_ends_with_1_when_something_is_found_and_with_0_when_not() {
     in_tiers(
         |tier| tier == Tier::Root,
         |place| {
-            let clean =
-                asked(place, &["profile", "lint", "base", "untrusted", "readonly", "offline", "skill-test", "trusted"]);
+            let clean = asked(
+                place,
+                &["profile", "lint", "base", "untrusted", "readonly", "offline", "openclaw", "skill-test", "trusted"],
+            );
             assert_eq!(clean.status.code(), Some(0), "{}", text(&clean.stdout));
             let bad = draft(place, "bad", "extends = \"untrusted\"\n[filesystem]\nwrite = [\"~/.local/bin\"]\n");
             let found = asked(place, &["profile", "lint", &bad]);
