@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod found;
 pub mod jail;
 pub mod kill;
+pub mod learn;
 pub mod ledger;
 pub mod log;
 pub mod openclaw;
@@ -85,6 +86,8 @@ pub enum Command {
     Verdict(verdict::Verdict),
     /// Say why something was denied in a run, or whether it would be.
     Why(why::Why),
+    /// Write the least profile under which a command does what it does, from watching it.
+    Learn(learn::Learn),
     /// Write what a run, or a session of runs, did and was denied as one page of HTML.
     Report(page::Report),
     /// Show what was run, newest first.
@@ -133,6 +136,7 @@ fn dispatch(cli: Cli, launcher: Option<std::io::Result<Launcher>>) -> ExitCode {
         Command::Doctor(doctor) => doctor::run(&doctor),
         Command::Verdict(verdict) => verdict::run(&verdict),
         Command::Why(why) => why::run(&why),
+        Command::Learn(learn) => learn::run(&learn),
         Command::Report(report) => page::run(&report),
         Command::Log(log) => log::run(&log),
         Command::Ledger(ledger) => ledger::run(&ledger),

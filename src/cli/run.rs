@@ -15,6 +15,7 @@ use super::report::{self, Sink};
 use super::through::{self, Beyond, Went};
 use crate::host::Tier;
 use crate::jail::chain;
+use crate::jail::mandate::Mandate;
 use crate::ledger::claim::Claim;
 use crate::ledger::config::Settings;
 use crate::profile::narrow::Narrow;
@@ -80,6 +81,9 @@ pub struct Run {
     /// Take this tier instead of the best there is.
     #[arg(long, value_name = "TIER")]
     pub tier: Option<TierWord>,
+    /// Look for profiles and policies in this directory first, which must be yours as ~/.config/clawjail must: `DIR/profiles/NAME.toml`.
+    #[arg(long, value_name = "DIR", requires = "direct")]
+    pub profiles: Option<PathBuf>,
     /// Make the jail ourselves, even if there is a service.
     #[arg(long, conflicts_with_all = ["socket", "agent"])]
     pub direct: bool,
@@ -139,14 +143,14 @@ fn parse_recording(text: &str) -> Result<Recording, String> {
 }
 
 /// Words that say which tier it is to be, or that it is not ours to make.
-const NOT_AHEAD: [&[u8]; 5] = [b"--tier", b"--socket", b"--agent", b"--jail", b"--detach"];
+const NOT_AHEAD: [&[u8]; 6] = [b"--tier", b"--socket", b"--agent", b"--jail", b"--detach", b"--profiles"];
 
 /// Forks the launcher if what follows is a run in the best tier, and nobody else is there to make the jail: it works while
 /// the arguments are read.
 pub fn launch_ahead(mut arguments: impl Iterator<Item = OsString>) -> Option<std::io::Result<Launcher>> {
     let says = |argument: OsString| NOT_AHEAD.iter().any(|word| argument.as_bytes().starts_with(word));
     let begins = arguments.nth(1)? == "run" && !arguments.any(says) && !client::is_there();
-    begins.then(|| Launcher::fork(None))
+    begins.then(|| Launcher::fork(None, &Mandate::Own))
 }
 
 /// Runs it.
@@ -227,7 +231,8 @@ fn judge(
     } else {
         say_way(run, if run.direct { "run directly, as asked" } else { "run directly: there is no service" });
     }
-    let launcher = ahead.unwrap_or_else(|| Launcher::fork(run.tier.map(Tier::from)));
+    let mandate = run.profiles.clone().map_or(Mandate::Own, Mandate::OwnAnd);
+    let launcher = ahead.unwrap_or_else(|| Launcher::fork(run.tier.map(Tier::from), &mandate));
     let (seen, output) = match &launcher {
         Ok(launcher) => launcher.run(request).unwrap_or_else(|error| not_supervised(&error)),
         Err(error) => not_supervised(error),

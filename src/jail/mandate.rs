@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use nix::errno::Errno;
@@ -17,7 +18,7 @@ use crate::plan::compile::Refused;
 use crate::plan::request::Caller;
 use crate::policy::names::{did_you_mean, nearest};
 use crate::profile::Profile;
-use crate::profile::load::Sources;
+use crate::profile::load::{ConfigDir, Sources, Trust};
 use crate::sys::{process, socket};
 use crate::wire::privsep::Lifetime;
 
@@ -26,6 +27,8 @@ use crate::wire::privsep::Lifetime;
 pub enum Mandate {
     /// Whoever started us, with their own power: they may ask for any profile.
     Own,
+    /// The same, and the profiles and policies of this directory come first. Whoever owns it is looked at as everywhere.
+    OwnAnd(PathBuf),
     /// A caller of a service.
     Granted(Box<Grant>),
 }
@@ -83,7 +86,7 @@ impl Mandate {
     /// The caller.
     pub fn caller(&self) -> Caller {
         match self {
-            Mandate::Own => accounts::this_caller(),
+            Mandate::Own | Mandate::OwnAnd(_) => accounts::this_caller(),
             Mandate::Granted(grant) => grant.caller.clone(),
         }
     }
@@ -92,6 +95,12 @@ impl Mandate {
     pub fn sources(&self, own: Ids, caller: &Caller) -> Sources {
         match self {
             Mandate::Own => sources(own, caller),
+            Mandate::OwnAnd(directory) => {
+                let trust = if own.uid == 0 { Trust::Root } else { Trust::Caller(caller.uid) };
+                let mut sources = sources(own, caller);
+                sources.dirs.insert(0, ConfigDir { path: directory.clone(), trust });
+                sources
+            }
             Mandate::Granted(grant) => grant.sources.clone().present(),
         }
     }
@@ -128,7 +137,7 @@ impl Mandate {
     /// Refuses a caller who has left, and a profile that is not granted.
     pub fn admit(&self, profile: &str) -> Result<(), Refused> {
         match self {
-            Mandate::Own => Ok(()),
+            Mandate::Own | Mandate::OwnAnd(_) => Ok(()),
             Mandate::Granted(grant) if socket::is_hung_up(grant.connection.as_fd()) => {
                 Err(Refused { code: "not_connected", message: "the caller is not connected".into(), remedy: None })
             }
@@ -144,7 +153,7 @@ impl Mandate {
     /// How long a jail stays for which `asked` was asked.
     pub fn shorten(&self, asked: Lifetime) -> Lifetime {
         match self {
-            Mandate::Own => asked,
+            Mandate::Own | Mandate::OwnAnd(_) => asked,
             Mandate::Granted(grant) => Lifetime {
                 idle_ms: asked.idle_ms.min(grant.longest.idle_ms),
                 age_ms: asked.age_ms.min(grant.longest.age_ms),
@@ -160,7 +169,7 @@ impl Mandate {
                 message: format!("user `{}` may not keep a jail", grant.caller.name),
                 remedy: Some("run the command without one: each run has a jail of its own".into()),
             }),
-            Mandate::Own | Mandate::Granted(_) => Ok(()),
+            Mandate::Own | Mandate::OwnAnd(_) | Mandate::Granted(_) => Ok(()),
         }
     }
 
@@ -173,7 +182,7 @@ impl Mandate {
                 message: format!("in tier `{}` nothing can be run for user `{}`", tier.word(), grant.caller.name),
                 remedy: Some("start the service as root on the host itself, or as that user".into()),
             }),
-            Mandate::Own | Mandate::Granted(_) => Ok(()),
+            Mandate::Own | Mandate::OwnAnd(_) | Mandate::Granted(_) => Ok(()),
         }
     }
 }

@@ -26,13 +26,13 @@ pub struct Launcher {
 impl Launcher {
     /// Forks it. It comes before any thread and before the runtime, because it must be small and have one thread; and
     /// before the arguments are read, because it has a jail to begin meanwhile, of tier `expected` or the best.
-    pub fn fork(expected: Option<Tier>) -> std::io::Result<Launcher> {
+    pub fn fork(expected: Option<Tier>, mandate: &Mandate) -> std::io::Result<Launcher> {
         let (channel, launchers) = Channel::pair()?;
         match process::fork_into(0, None)? {
             Fork::Child => {
                 drop(channel);
                 close_others(&launchers);
-                launcher::serve(launchers, expected, &Mandate::Own, egress::gate::live)
+                launcher::serve(launchers, expected, mandate, egress::gate::live)
             }
             Fork::Parent(pid) => {
                 let launcher = Launcher { channel: Rc::new(channel), pid };

@@ -55,6 +55,8 @@ fn no_tier_is_skipped_in_silence() {
     assert!(!tiers().0.is_empty(), "nothing can be tried here");
 }
 
+mod learning;
+
 mod page;
 
 mod profiles;
