@@ -179,10 +179,10 @@ mod tests {
             let (one, two) = text.split_at(before + cut);
             let all = [frame(one.as_bytes(), mask), frame(two.as_bytes(), [9, 8, 7, 6])].concat();
             let (mut look, needles) = (Look::default(), Needles::of(TEXT));
-            let found = all.chunks(size).fold(false, |found, piece| look.finds(&needles, piece) || found);
+            let found = all.chunks(size).any(|piece| look.finds(&needles, piece));
             prop_assert!(found);
             let (mut look, other) = (Look::default(), Needles::of("another-text-that-is-not-there"));
-            prop_assert!(!all.chunks(size).fold(false, |found, piece| look.finds(&other, piece) || found));
+            prop_assert!(!all.chunks(size).any(|piece| look.finds(&other, piece)));
         }
 
         #[test]
