@@ -1,6 +1,6 @@
-// Started by scripts/bench.mjs. A probe (a plugin of its own) notes what OpenClaw itself says a tool call has taken.
+// Started by scripts/bench.mjs. What a tool call has taken is between the two lines that OpenClaw's own log has of it.
 
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
 import { join } from "node:path";
 
@@ -11,11 +11,6 @@ const CALLS = Number(process.env.CALLS ?? 20);
 const TURNS = Number(process.env.TURNS ?? 3);
 const TOOLS = ["exec", "write", "read", "edit", "ls"];
 
-const PROBE = `import { appendFileSync } from "node:fs";
-export default { id: "probe", name: "probe", description: "notes what tool calls take", register(api) {
-  if (api.registrationMode === "full") api.on("after_tool_call", (event) => appendFileSync(api.pluginConfig.file, JSON.stringify({ tool: event.toolName, ms: event.durationMs, error: event.error }) + "\\n"));
-} };
-`;
 // The backend as it is, but without a bridge of its own: OpenClaw then does files by commands.
 const SHELL = `import plugin from "./index.js";
 export default { ...plugin, register(api) {
@@ -41,11 +36,6 @@ function steps(tag) {
 async function prepare(way) {
   const sandbox = way === "off" ? { mode: "off" } : { mode: "all" };
   const place = await Place.make({ sandbox });
-  const probe = join(place.top, "probe");
-  mkdirSync(probe);
-  writeFileSync(join(probe, "index.js"), PROBE);
-  writeFileSync(join(probe, "package.json"), '{ "name": "probe", "version": "0.0.1", "type": "module", "openclaw": { "extensions": ["./index.js"] } }');
-  writeFileSync(join(probe, "openclaw.plugin.json"), '{ "id": "probe", "name": "probe", "description": "p", "activation": { "onStartup": true }, "configSchema": { "type": "object", "additionalProperties": true } }');
   if (way === "shell") {
     writeFileSync(join(place.top, "plugin/dist/shell.js"), SHELL);
     const path = join(place.top, "plugin/package.json");
@@ -53,11 +43,21 @@ async function prepare(way) {
   }
   const path = join(place.top, "openclaw.json");
   const config = JSON.parse(readFileSync(path, "utf8"));
-  config.plugins.load.paths.push(probe);
-  config.plugins.entries.probe = { enabled: true, config: { file: join(place.top, "took") } };
   config.tools.exec = { mode: "full" };
   writeFileSync(path, JSON.stringify(config));
   return place;
+}
+
+function callsIn(log) {
+  const begun = new Map();
+  const calls = [];
+  for (const line of log.split("\n")) {
+    const [, word, run, tool, call] = /embedded run tool (start|end): runId=(\S+) tool=(\w+) toolCallId=([\w-]+)/.exec(line) ?? [];
+    const at = Date.parse(/"time":"([^"]+)"/.exec(line)?.[1] ?? "");
+    if (word === "start") begun.set(run + call, at);
+    if (word === "end" && begun.has(run + call)) calls.push({ tool, ms: at - begun.get(run + call) });
+  }
+  return calls;
 }
 
 const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)];
@@ -72,15 +72,10 @@ async function measure(way, took, loops, firsts) {
       const { requests } = await place.exec([{ tool: "exec", args: { command: `: first ${session}` } }], { how: "gateway", session: `first${session}` });
       if (requests.length >= 2) firsts.push(requests[1].at - requests[0].at);
     }
-    const file = join(place.top, "took");
-    const skip = existsSync(file) ? readFileSync(file, "utf8").split("\n").length - 1 : 0;
     const { requests, results } = await place.exec(steps("a"), { how: "gateway", session: "bench", timeout: 600 });
     if (results.length !== TOOLS.length * CALLS) throw new Error(`${way}: ${results.length} results: ${results.at(-1)}`);
-    for (const line of readFileSync(file, "utf8").trim().split("\n").slice(skip)) {
-      const { tool, ms, error } = JSON.parse(line);
-      if (error) throw new Error(`${way}: ${tool}: ${error}`);
-      took[tool]?.push(ms);
-    }
+    const calls = callsIn(place.log()).slice(-TOOLS.length * CALLS);
+    for (const { tool, ms } of calls) took[tool].push(ms);
     for (let n = 0; n < CALLS; n += 1) loops.push(requests[n + 1].at - requests[n].at);
   } finally {
     await place.remove();

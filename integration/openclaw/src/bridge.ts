@@ -30,6 +30,13 @@ interface Entry {
 // Bytes that a request has room for, however they are written in it.
 const MOST_AT_ONCE = 5 << 20;
 
+// OpenClaw looks at a file before and after each thing that it does with it. A look is answered together with what a file of
+// ordinary size holds, for so long and once; what changes a file by this bridge ends that.
+const AHEAD_BYTES = 64 << 10;
+const AHEAD_MS = 250;
+// For so long a directory in which something was found is taken to be there. If it is not, whoever writes into it makes it.
+const KNOWN_MS = 1000;
+
 const isMissing = (error: unknown): boolean => error instanceof ClawjailError && (error.code === "denied.enoent" || error.code === "denied.enotdir");
 
 export class Bridge implements FsBridge {
@@ -37,6 +44,8 @@ export class Bridge implements FsBridge {
   readonly #runtime: Runtime;
   readonly #workdir: string;
   readonly #workspace: string;
+  readonly #ahead = new Map<string, { at: number; part: Promise<Part> }>();
+  readonly #directories = new Map<string, number>();
 
   constructor(runtime: Runtime, mappings: readonly Mapping[], context: BridgeContext) {
     this.#runtime = runtime;
@@ -109,8 +118,11 @@ export class Bridge implements FsBridge {
   async readFile(params: PathParams & { maxBytes?: number }): Promise<Buffer> {
     const path = this.#path(params);
     const parts: Buffer[] = [];
+    // What went wrong with it is found again, and said then.
+    let first = await this.#takeAhead(path)?.catch(() => undefined);
     for (let offset = 0; ; ) {
-      const part = await this.#call<Part>("fs.read", path, { path, offset }, params.signal);
+      const part = first ?? (await this.#call<Part>("fs.read", path, { path, offset }, params.signal));
+      first = undefined;
       if (params.maxBytes !== undefined && part.size > params.maxBytes) {
         throw Object.assign(new RangeError(`${path} has ${part.size} bytes, more than ${params.maxBytes}`), { code: "too-large" });
       }
@@ -119,6 +131,18 @@ export class Bridge implements FsBridge {
       offset += bytes.length;
       if (part.end || bytes.length === 0) return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts);
     }
+  }
+
+  #readAhead(path: string): void {
+    const part = this.#call<Part>("fs.read", path, { path, length: AHEAD_BYTES });
+    part.catch(() => undefined);
+    this.#ahead.set(path, { at: performance.now(), part });
+  }
+
+  #takeAhead(path: string): Promise<Part> | undefined {
+    const ahead = this.#ahead.get(path);
+    this.#ahead.delete(path);
+    return ahead && performance.now() - ahead.at < AHEAD_MS ? ahead.part : undefined;
   }
 
   async readFileWithSource(params: PathParams & { maxBytes?: number }): Promise<{ data: Buffer; canonicalPath: string; workspaceRelativePath?: string }> {
@@ -152,6 +176,7 @@ export class Bridge implements FsBridge {
     const path = this.#target(params);
     const data = typeof params.data === "string" ? Buffer.from(params.data, params.encoding ?? "utf8") : params.data;
     const content = { path, content: data.length > MOST_AT_ONCE ? "" : toWire(data) };
+    this.#ahead.clear();
     const put = () => this.#call(method, path, content, params.signal);
     try {
       await put();
@@ -161,6 +186,8 @@ export class Bridge implements FsBridge {
       await put();
     }
     if (data.length > MOST_AT_ONCE) await this.#pour(path, data, params.signal);
+    this.#ahead.clear();
+    this.#directories.set(posix.dirname(path), performance.now());
   }
 
   // What no request holds goes through a command: beside the file first, so that it is there whole or as it was.
@@ -170,7 +197,10 @@ export class Bridge implements FsBridge {
   }
 
   async mkdirp(params: PathParams & { pinnedPath?: string }): Promise<void> {
-    await this.#makeDirectory(this.#target(params), params.signal);
+    const path = this.#target(params);
+    const known = this.#directories.get(path);
+    if (path === this.#workdir || (known !== undefined && performance.now() - known < KNOWN_MS)) return;
+    await this.#makeDirectory(path, params.signal);
   }
 
   async #makeDirectory(path: string, signal: AbortSignal | undefined): Promise<void> {
@@ -179,6 +209,7 @@ export class Bridge implements FsBridge {
 
   async remove(params: PathParams & { recursive?: boolean; force?: boolean; pinnedPath?: string }): Promise<void> {
     const path = this.#target(params);
+    this.#forget();
     try {
       await this.#call("fs.remove", path, { path, recursive: params.recursive === true }, params.signal);
     } catch (error) {
@@ -187,15 +218,25 @@ export class Bridge implements FsBridge {
   }
 
   async rename(params: { from: string; to: string; cwd?: string; signal?: AbortSignal }): Promise<void> {
+    this.#forget();
     const [from, to] = [params.from, params.to].map((filePath) => this.#path({ ...params, filePath })) as [string, string];
     await this.#call("fs.rename", to, { from, to }, params.signal);
   }
 
   async stat(params: PathParams): Promise<{ type: "file" | "directory" | "other"; size: number; mtimeMs: number } | null> {
-    const stat = await this.#stat(this.#path(params), params.signal);
+    const path = this.#path(params);
+    if (path !== this.#workdir) this.#readAhead(path);
+    const stat = await this.#stat(path, params.signal);
+    if (stat?.kind !== "file") this.#ahead.delete(path);
     if (!stat) return null;
+    this.#directories.set(posix.dirname(path), performance.now());
     const type = stat.kind === "file" || stat.kind === "directory" ? stat.kind : "other";
     return { type, size: stat.size, mtimeMs: stat.modified_ms };
+  }
+
+  #forget(): void {
+    this.#ahead.clear();
+    this.#directories.clear();
   }
 
   async #stat(path: string, signal: AbortSignal | undefined): Promise<Stat | null> {

@@ -41,6 +41,12 @@ describe("settings", () => {
     assert.equal(tighter.noted.length, 4);
   });
 
+  it("what only OpenClaw's own backends can do is refused", () => {
+    const params = { sessionKey: "agent:a:x", scopeKey: "s", workspaceDir: "/w", agentWorkspaceDir: "/w", workspaceSource: "managed-worktree", cfg: { workspaceAccess: "rw", docker: {} } };
+    assert.throws(() => specify(params, {}, {}), /managed work tree/);
+    assert.ok(specify({ ...params, workspaceSource: undefined }, {}, {}), "positive control");
+  });
+
   it("patterns have one sign", () => {
     assert.ok(fits("rm *", "rm -rf /") && fits("*", "") && fits("a.b*c", "a.bXXc") && fits("*\n*", "a\nb"));
     assert.ok(!fits("rm *", "xrm -rf") && !fits("a.b", "aXb") && !fits("[a]", "a"));
@@ -144,6 +150,28 @@ describe("with a service", () => {
     await assert.rejects(bridge.readFile({ filePath: "e" }), /ENOENT: cannot read \/workspace\/e: there is no such file/);
     assert.throws(() => bridge.resolvePath({ filePath: "../../etc/passwd" }), /escapes sandbox root/);
     assert.equal(bridge.resolvePath({ filePath: "x", cwd: join(place.workspace, "d") }).containerPath, "/workspace/d/x");
+  });
+
+  it("looks ahead once, and never past a change of its own", async () => {
+    const file = { filePath: "looked-at" };
+    await bridge.writeFile({ ...file, data: "one" });
+    await bridge.stat(file);
+    await bridge.writeFile({ ...file, data: "two" });
+    assert.equal((await bridge.readFile(file)).toString(), "two");
+    await bridge.stat(file);
+    assert.equal((await bridge.readFile(file)).toString(), "two");
+    writeFileSync(join(place.workspace, "looked-at"), "three");
+    assert.equal((await bridge.readFile(file)).toString(), "three", "a second look is a new one");
+    await bridge.stat(file);
+    await assert.rejects(bridge.readFile({ ...file, maxBytes: 2 }), /more than 2/);
+    await bridge.stat(file);
+    await bridge.remove(file);
+    await assert.rejects(bridge.readFile(file), /ENOENT/);
+    await bridge.mkdirp({ filePath: "known/below" });
+    await bridge.writeFile({ filePath: "known/below/a", data: "x" });
+    await bridge.remove({ filePath: "known", recursive: true });
+    await bridge.mkdirp({ filePath: "known/below" });
+    assert.equal((await bridge.stat({ filePath: "known/below" })).type, "directory");
   });
 
   it("keeps the mode of what it writes", async () => {
