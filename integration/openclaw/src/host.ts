@@ -241,7 +241,7 @@ interface Generation {
 }
 
 // Releases that all of this was tried with, end to end. `npm run compat` tries others.
-export const TRIED = ["2026.8.1", "2026.8.2", "2026.9.1", "2026.9.2", "2026.9.3", "2026.9.4", "2026.9.5", "2026.9.6"];
+export const TRIED = ["2026.9.6"];
 
 const REGISTRY = Symbol.for("openclaw.sandboxBackendFactories");
 
@@ -260,7 +260,7 @@ export function findRegister(load: (name: string) => unknown = createRequire(imp
   return () => {
     throw new Error(
       `clawjail: this OpenClaw has no way to register a sandbox backend that we know (neither \`${SANDBOX_MODULE}\` nor its registry). ` +
-        `Tried with OpenClaw ${TRIED[0]} to ${TRIED.at(-1)}; install one of these, or a newer @clawjail/openclaw.`,
+        `Tried with OpenClaw ${TRIED.join(", ")}; install one of these, or a newer @clawjail/openclaw.`,
     );
   };
 }
