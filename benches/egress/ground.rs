@@ -1,18 +1,19 @@
 //! What the bench makes before it measures: a network, a server in it, and profiles.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
 
-use super::server;
-
-/// Where the server is: an address like those of the public network, which is local here.
-pub const ADDRESS: &str = "93.184.216.34";
+/// Where the server is, in a network of its own: an address like those of the public network.
+const ADDRESS: &str = "45.90.0.2";
+/// Ours, on the way there.
+const OURS: &str = "45.90.0.1";
 /// Its name.
 pub const NAME: &str = "bench.example";
 /// Its port.
@@ -27,6 +28,8 @@ pub struct Ground {
     pub workspace: PathBuf,
     /// Where configurations can be put.
     pub top: PathBuf,
+    // Ends when its stdin does.
+    _server: Child,
     _directory: TempDir,
 }
 
@@ -39,7 +42,6 @@ impl Ground {
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("root can");
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_PRIVATE | MsFlags::MS_REC, None::<&str>).expect("root can");
         run(Command::new("ip").args(["link", "set", "lo", "up"]));
-        run(Command::new("ip").args(["address", "add", &format!("{ADDRESS}/32"), "dev", "lo"]));
         let etc = top.join("etc");
         run(Command::new("cp").args(["--archive", "/etc"]).arg(&etc));
         let profiles = etc.join("clawjail/profiles");
@@ -50,8 +52,8 @@ impl Ground {
         let workspace = top.join("work");
         fs::create_dir(&workspace).expect("it is ours");
         fs::copy(std::env::current_exe().expect("Linux knows"), workspace.join("load")).expect("it is ours");
-        server::begin((ADDRESS, PORT));
-        Ground { workspace, top, _directory: directory }
+        let server = serve(&workspace.join("load"));
+        Ground { workspace, top, _server: server, _directory: directory }
     }
 
     /// One of the bench's own loads, direct or in a jail.
@@ -73,10 +75,28 @@ impl Ground {
 
 /// Puts the profiles into a directory of such.
 pub fn write_profiles(directory: &Path) {
-    let gate =
-        format!("[egress]\nallow = [\"{NAME}:*\", \"{ADDRESS}:{PORT}\"]\nhosts = {{ \"{NAME}\" = \"{ADDRESS}\" }}\n");
+    let gate = format!("[egress]\nallow = [\"{NAME}:*\"]\nhosts = {{ \"{NAME}\" = \"{ADDRESS}\" }}\n");
     fs::write(directory.join("web.toml"), format!("{WEB}{gate}")).expect("it is ours");
     fs::write(directory.join("plain.toml"), WEB).expect("it is ours");
+}
+
+/// The server in a network of its own, and the way there.
+fn serve(load: &Path) -> Child {
+    let mut command = Command::new("unshare");
+    command.arg("--net").arg(load).args(["load", "-", "server", "0"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut server = command.spawn().expect("unshare is there");
+    let mut line = String::new();
+    let mut said = BufReader::new(server.stdout.take().expect("asked for"));
+    said.read_line(&mut line).expect("it says that it listens");
+    let pid = server.id().to_string();
+    let ip = |words: &[&str]| run(Command::new("ip").args(words));
+    let inside = |words: &[&str]| run(Command::new("nsenter").args(["--net", "--target", &pid, "ip"]).args(words));
+    ip(&["link", "add", "bench0", "type", "veth", "peer", "name", "bench1", "netns", &pid]);
+    ip(&["address", "add", &format!("{OURS}/24"), "dev", "bench0"]);
+    ip(&["link", "set", "bench0", "up"]);
+    inside(&["address", "add", &format!("{ADDRESS}/24"), "dev", "bench1"]);
+    inside(&["link", "set", "bench1", "up"]);
+    server
 }
 
 fn run(command: &mut Command) {

@@ -13,6 +13,12 @@ pub fn serve(words: &[String]) -> bool {
         return false;
     }
     let count = count.parse().expect("a number");
+    if kind == "server" {
+        super::server::begin(PORT);
+        println!("listening");
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        return true;
+    }
     let result = match kind.as_str() {
         "bulk" => bulk(host, count),
         "requests" => requests(host, count),

@@ -25,16 +25,16 @@ enum By {
 pub fn print(ground: &Ground) {
     let srt = std::env::var_os("CLAWJAIL_BENCH_SRT").map(PathBuf::from).or_else(find);
     println!("\n{:<44}{:>13}{:>13}{:>13}", "by curl", "direct", "clawjail", "srt");
-    let big = format!("curl -sS -o /dev/null -w '%{{speed_download}}\\n' http://{NAME}:{PORT}/big/{BULK}");
+    let big = format!("curl -sSf -o /dev/null -w '%{{speed_download}}\\n' http://{NAME}:{PORT}/big/{BULK}");
     line("bulk download", ground, &srt, &big, |values| format!("{:.2} GB/s", median(values) / 1e9));
     let times = "-w '%{time_total}\\n'";
-    let kept = format!("curl -sS -o /dev/null {times} 'http://{NAME}:{PORT}/?[1-{REQUESTS}]'");
+    let kept = format!("curl -sSf -o /dev/null {times} 'http://{NAME}:{PORT}/?[1-{REQUESTS}]'");
     line("requests a second, connection kept", ground, &srt, &kept, |values| {
         let sum: f64 = values.iter().sum();
         format!("{:.0}", values.len() as f64 / sum)
     });
     let anew =
-        format!("curl -sS -H 'Connection: close' -o /dev/null {times} 'http://{NAME}:{PORT}/?[1-{CONNECTIONS}]'");
+        format!("curl -sSf -H 'Connection: close' -o /dev/null {times} 'http://{NAME}:{PORT}/?[1-{CONNECTIONS}]'");
     line("one request on a new connection, p50", ground, &srt, &anew, |values| {
         format!("{:.2} ms", median(values) * 1e3)
     });
@@ -81,5 +81,8 @@ fn command(ground: &Ground, by: By, srt: &Option<PathBuf>, script: &str) -> Opti
 
 fn read(mut command: Command) -> Vec<f64> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().expect("it can be started");
-    String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| line.trim().parse().ok()).collect()
+    // What was refused on the way was not carried, however fast that went.
+    let text =
+        if output.status.success() { String::from_utf8_lossy(&output.stdout).into_owned() } else { String::new() };
+    text.lines().filter_map(|line| line.trim().parse().ok()).collect()
 }
