@@ -550,9 +550,18 @@ fn the_list_names_every_profile_once_and_says_which_is_broken() {
 fn the_schema_names_every_section_and_forbids_others() {
     let schema = schema();
     let sections = schema["properties"].as_object().expect("an object");
-    for section in
-        ["summary", "extends", "workspace", "filesystem", "egress", "environment", "limits", "syscalls", "require"]
-    {
+    for section in [
+        "summary",
+        "extends",
+        "workspace",
+        "filesystem",
+        "egress",
+        "environment",
+        "limits",
+        "syscalls",
+        "record",
+        "require",
+    ] {
         assert!(sections.contains_key(section), "{section}");
     }
     assert_eq!(schema["additionalProperties"], false);

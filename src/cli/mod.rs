@@ -11,6 +11,7 @@ pub mod attach;
 pub mod begin;
 pub mod client;
 pub mod contacts;
+pub mod denied;
 pub mod doctor;
 pub mod found;
 pub mod jail;

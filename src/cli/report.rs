@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use super::denied;
 use crate::supervise::watch;
 use crate::sys::process;
 use crate::verdict::{Outcome, Verdict};
@@ -194,28 +195,7 @@ fn lines(verdict: &Verdict) -> Vec<String> {
             verdict.profile, verdict.output.bytes
         ));
     }
-    for denial in verdict.denials.iter().take(5) {
-        let times = if denial.count > 1 { format!(", {} times", denial.count) } else { String::new() };
-        // Of settings it is not the file that is denied, but what it would say.
-        let kind = match denial.kind.as_str() {
-            "set" => format!("set {} in", printable(&denial.rule)),
-            "settings" => format!("change settings ({}) in", printable(&denial.rule)),
-            kind => kind.to_owned(),
-        };
-        if denial.mechanism == "gate" {
-            let kind = match denial.kind.as_str() {
-                "connect" => "connect to",
-                "send" => "send to",
-                "request" => "request",
-                _ => "look up",
-            };
-            let (what, rule) = (printable(&denial.what), printable(&denial.rule));
-            lines.push(format!("denied: {kind} `{what}` ({rule}; profile `{}`{times})", verdict.profile));
-            lines.push(format!("hint: {}", printable(&denial.remedy)));
-            continue;
-        }
-        lines.push(format!("denied: {kind} `{}` (shielded by `{}`{times})", printable(&denial.what), verdict.profile));
-    }
+    lines.extend(denied::lines(verdict));
     lines.extend(first_contacts(verdict));
     lines
 }

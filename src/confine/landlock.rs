@@ -17,8 +17,10 @@ use nix::sys::stat::{SFlag, fstat};
 
 use super::Failed;
 use super::shields::{Shielded, locate};
+use crate::host::Tier;
 use crate::plan::paths::{lies_at_or_below, literal_prefix};
 use crate::plan::{Effect, Landlock, Naming, Plan, Rights, Shield};
+use crate::profile::recording::Recording;
 use crate::sys::resolving::open_resolved;
 
 type Rules = BTreeMap<PathBuf, Rights>;
@@ -42,7 +44,7 @@ pub fn restrict(plan: &Plan, gate: Option<u16>) -> Result<(), Failed> {
         // Init reads there with which mask a file is to be made; the runs' second domain does not grant it.
         created = add(created, Path::new("/proc"), flags(Rights::READ, abi), abi)?;
     }
-    enforce(created)
+    enforce(created, Denials::of(plan))
 }
 
 /// Confines a process of our own that is no jail's to `rules`, and nothing outside of them.
@@ -52,7 +54,7 @@ pub fn restrict_ours(rules: &Landlock) -> Result<(), Failed> {
     for (path, rights) in &rules.rules {
         created = add(created, path, flags(*rights, abi), abi)?;
     }
-    enforce(created)
+    enforce(created, Denials::Silent)
 }
 
 /// A ruleset that handles every right of the ABI, without a rule yet.
@@ -117,7 +119,7 @@ pub fn restrict_naming(plan: &Plan) -> Result<(), Failed> {
             created = add(created, &path, flags(rights, abi) & handled & !taken, abi)?;
         }
     }
-    enforce(created)
+    enforce(created, Denials::of(plan))
 }
 
 /// What exists of what is shielded and not mounted over: in the bare tier alone.
@@ -180,7 +182,31 @@ fn open(path: &Path) -> Result<(OwnedFd, SFlag), Errno> {
     Ok((descriptor, kind))
 }
 
-fn enforce(created: RulesetCreated) -> Result<(), Failed> {
+/// Whether the kernel writes a record of each denial, where the host has its audit on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Denials {
+    /// It does not.
+    Silent,
+    /// It does, of what was executed: not of our own probes.
+    Logged,
+}
+
+impl Denials {
+    /// As `plan` has it recorded. A record costs the host something, so where nobody wants it there is none.
+    fn of(plan: &Plan) -> Denials {
+        let wanted = plan.recording != Recording::Off && plan.tier == Tier::Root && abi(&plan.landlock) >= ABI::V7;
+        if wanted { Denials::Logged } else { Denials::Silent }
+    }
+}
+
+fn enforce(created: RulesetCreated, denials: Denials) -> Result<(), Failed> {
+    let created = match denials {
+        Denials::Silent => created,
+        Denials::Logged => created
+            .log_same_exec(false)
+            .and_then(|created| created.log_new_exec(true))
+            .map_err(|error| failed("log", &error))?,
+    };
     let status = created.restrict_self().map_err(|error| failed("restrict_self", &error))?;
     match status.ruleset {
         RulesetStatus::FullyEnforced => Ok(()),

@@ -13,7 +13,12 @@ use crate::sys::seccomp::{self as system, Instruction, Refusals, Wait};
 
 /// Installs the filter that denies, on the calling thread and what it will fork. `no_new_privs` must be set.
 pub fn install(program: &Program) -> Result<(), Failed> {
-    let installed = instructions(program).and_then(|instructions| system::install(&instructions, Refusals::Silent));
+    install_with(program, Refusals::Silent)
+}
+
+/// The same, with the kernel writing a record of what it refuses or not.
+pub fn install_with(program: &Program, refusals: Refusals) -> Result<(), Failed> {
+    let installed = instructions(program).and_then(|instructions| system::install(&instructions, refusals));
     installed.map_err(|error| Failed::at("seccomp")(errno_of(&error)))
 }
 

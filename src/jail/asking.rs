@@ -168,8 +168,83 @@ impl<'a> Asker<'a> {
         Mode::from_bits_truncate(mask.unwrap_or(0o022))
     }
 
+    /// Its thread's number in our pid namespace.
+    pub fn pid(&self) -> u32 {
+        self.pid.unsigned_abs()
+    }
+
+    /// The name that the kernel has for it.
+    pub fn name(&self) -> Vec<u8> {
+        let mut name = std::fs::read(format!("/proc/{}/comm", self.pid)).unwrap_or_default();
+        name.truncate(name.iter().rposition(|byte| *byte != b'\n').map_or(0, |last| last + 1));
+        name
+    }
+
+    /// The process above it; `None` where /proc does not tell.
+    pub fn parent(&self) -> Option<u32> {
+        let stat = std::fs::read(format!("/proc/{}/stat", self.pid)).ok()?;
+        // Behind the name, which may hold anything: the state, then this.
+        let end = stat.iter().rposition(|byte| *byte == b')')?;
+        std::str::from_utf8(stat.get(end + 1..)?).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
+    }
+
+    /// What one of its descriptors, or its directory, is called.
+    pub fn path_of(&self, descriptor: i32) -> Option<PathBuf> {
+        let link = match descriptor {
+            libc::AT_FDCWD => format!("/proc/{}/cwd", self.pid),
+            number => format!("/proc/{}/fd/{number}", self.pid),
+        };
+        std::fs::read_link(link).ok()
+    }
+
+    /// So many bytes of its memory; `None` if they are not all there.
+    pub fn bytes(&self, address: u64, length: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        let remote = [RemoteIoVec { base: usize::try_from(address).ok()?, len: length }];
+        let read = process_vm_readv(Pid::from_raw(self.pid), &mut [IoSliceMut::new(&mut bytes)], &remote).ok()?;
+        (read == length).then_some(bytes)
+    }
+
+    /// Up to so many machine words of its memory: as many as there are up to the end of a page, and on the next one.
+    pub fn words(&self, address: u64, most: usize) -> Vec<u64> {
+        const WORD: usize = size_of::<u64>();
+        let Ok(address) = usize::try_from(address) else { return Vec::new() };
+        let whole = most * WORD;
+        let first = (PAGE - address % PAGE).min(whole);
+        let mut bytes = vec![0; whole];
+        // Two pieces, so that a second page that is not there does not take the first one's words away.
+        let remote = [
+            RemoteIoVec { base: address, len: first },
+            RemoteIoVec { base: address.saturating_add(first), len: whole - first },
+        ];
+        let read = process_vm_readv(Pid::from_raw(self.pid), &mut [IoSliceMut::new(&mut bytes)], &remote);
+        bytes.truncate(read.unwrap_or(0));
+        let words = bytes.chunks_exact(WORD).filter_map(|word| word.try_into().ok());
+        words.map(u64::from_ne_bytes).collect()
+    }
+
+    /// The beginning of a text in its memory, and whether that is all of it.
+    pub fn text_of(&self, address: u64, most: usize) -> Option<(Vec<u8>, bool)> {
+        let address = usize::try_from(address).ok()?;
+        let mut text = vec![0; (PAGE - address % PAGE).min(most)];
+        let remote = [RemoteIoVec { base: address, len: text.len() }];
+        let count = process_vm_readv(Pid::from_raw(self.pid), &mut [IoSliceMut::new(&mut text)], &remote).ok()?;
+        text.truncate(count);
+        if let Some(end) = text.iter().position(|byte| *byte == 0) {
+            text.truncate(end);
+            return Some((text, true));
+        }
+        // It goes on behind the page, or is longer than wanted.
+        let rest = most.saturating_sub(count);
+        let whole = rest > 0 && count > 0;
+        let more = whole.then(|| self.text_of(address.checked_add(count)? as u64, rest)).flatten();
+        let (more, ended) = more.unwrap_or_default();
+        text.extend(more);
+        Some((text, ended))
+    }
+
     /// A NUL-terminated text in its memory.
-    fn text(&self, address: u64) -> Option<OsString> {
+    pub fn text(&self, address: u64) -> Option<OsString> {
         let mut text = Vec::new();
         let mut address = usize::try_from(address).ok()?;
         while text.len() < LONGEST_PATH {

@@ -8,10 +8,8 @@
 //! reads the arguments again, then denies it if it lies in a shielded tree. So nothing that a command does to its own
 //! memory, to links or to directories meanwhile can open more than init itself made.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -19,19 +17,15 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::asking::{Asked, Asker, sets_mode};
 use super::lost::{Lost, Question};
 use super::naming::{self, Answer, Judge};
+use super::observing;
+use super::recorder::{First, Recorder};
 use crate::confine::shields::Shielded;
 use crate::plan::Plan;
 use crate::sys::seccomp::{self, Notification, NotificationId};
-use crate::wire::privsep::{Denied, Run};
-
-/// Most names that one run's denials are kept of; more are counted under the last.
-const MOST_DENIALS: usize = 256;
+use crate::wire::privsep::{Denied, Observed, Run};
 
 /// An answer, and the question if it was understood.
 type Decided = (Option<Question>, Answer);
-
-/// What was tried on which path, by which pattern it was denied, and how often.
-type Denials = BTreeMap<(PathBuf, &'static str, String), u64>;
 
 /// The broker of one jail.
 pub struct Broker {
@@ -41,7 +35,7 @@ pub struct Broker {
     lost: Lost,
     /// Questions that cannot be answered yet, each with its run and its listener.
     later: Vec<(Option<Run>, OwnedFd, Notification)>,
-    denials: BTreeMap<Run, Denials>,
+    recorder: Recorder,
 }
 
 impl Broker {
@@ -52,22 +46,23 @@ impl Broker {
             listeners: Vec::new(),
             lost: Lost::default(),
             later: Vec::new(),
-            denials: BTreeMap::new(),
+            recorder: Recorder::new(plan),
         }
     }
 
     /// The descriptors to wait on.
     pub fn listeners(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.listeners.iter().map(|(_, listener)| listener.as_fd())
+        self.listeners.iter().map(|(_, listener)| listener.as_fd()).chain(self.recorder.ready())
     }
 
     /// Takes over the listener of a new run.
-    pub fn listen(&mut self, run: Run, listener: Option<OwnedFd>) {
+    pub fn listen(&mut self, run: Run, listener: Option<OwnedFd>, first: Option<First>) {
         if let Some(listener) = listener {
             // Faster where the kernel can (Linux 6.6); nothing is lost where it cannot.
             let _ = seccomp::wake_on_same_processor(listener.as_fd());
             self.listeners.push((Some(run), listener));
         }
+        self.recorder.begin(run, first);
     }
 
     /// Answers one question of each listener that has one, and lets go of those that the kernel no longer answers for:
@@ -93,37 +88,30 @@ impl Broker {
 
     /// Whether a question waits that nothing but time will answer.
     pub fn has_to_wait(&self) -> bool {
-        !self.later.is_empty()
+        !self.later.is_empty() || self.recorder.has_to_wait()
     }
 
     /// Looks again at questions that could not be answered. Those whose process has gone are not put back.
     pub fn look_again(&mut self) {
+        self.recorder.look();
         for (run, listener, notification) in std::mem::take(&mut self.later) {
-            let decided = self.decide(listener.as_fd(), &notification);
+            let decided = self.decide(run, listener.as_fd(), &notification);
             // Whoever cannot be answered is not waited for either: with its listener gone the kernel ends the call.
             drop(self.answer(run, listener.as_fd(), notification, decided));
         }
     }
 
-    /// What was denied to a run that is over, with the command's names for it.
-    pub fn take_denials(&mut self, run: Run) -> Vec<Denied> {
+    /// What was noted of a run that is over, whose first process was `leader` and ended with `status`.
+    pub fn finish(&mut self, run: Run, leader: u32, status: i32) -> (Vec<Denied>, Box<Observed>) {
         for (of, _) in self.listeners.iter_mut().filter(|(of, _)| *of == Some(run)) {
             *of = None;
         }
-        let taken = self.denials.remove(&run).unwrap_or_default();
-        taken
-            .into_iter()
-            .map(|((path, action, pattern), count)| {
-                let path = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()).to_vec();
-                let mechanism = "broker".to_owned();
-                Denied { kind: action.to_owned(), what: path, mechanism, rule: pattern, count, when_us: None, by: None }
-            })
-            .collect()
+        self.recorder.finish(run, leader, status)
     }
 
     fn answer_next(&mut self, run: Option<Run>, listener: BorrowedFd<'_>) -> io::Result<()> {
         let Some(notification) = unless_gone(seccomp::receive(listener))? else { return Ok(()) };
-        let decided = self.decide(listener, &notification);
+        let decided = self.decide(run, listener, &notification);
         self.answer(run, listener, notification, decided)
     }
 
@@ -141,7 +129,8 @@ impl Broker {
                 return Ok(());
             }
             Answer::Denied { path, action, pattern } => {
-                self.note(run, (path, action, pattern));
+                let asker = Asker::new(listener, &notification);
+                self.recorder.denied(run, asker.as_ref(), &path, action, pattern);
                 Answer::Errno(Errno::EACCES)
             }
             answer => answer,
@@ -154,26 +143,25 @@ impl Broker {
         Ok(())
     }
 
-    fn decide(&mut self, listener: BorrowedFd<'_>, notification: &Notification) -> Decided {
+    fn decide(&mut self, run: Option<Run>, listener: BorrowedFd<'_>, notification: &Notification) -> Decided {
         let Some(asker) = Asker::new(listener, notification) else { return (None, not_understood(notification)) };
+        if observing::is_told(notification) {
+            let told = observing::read(&asker, notification);
+            if asker.still_waits() {
+                self.recorder.told(run, &asker, told);
+            }
+            return (None, Answer::Continue);
+        }
         match Asked::read(&asker, notification) {
             // Everything was copied while the process certainly waited; from here on only our copies count.
             Some(asked) if asker.still_waits() => {
                 let question = Question::new(notification, &asked);
+                self.recorder.before(run, &asked);
                 let answer = self.lost.take(&question).unwrap_or_else(|| naming::answer(&self.judge, &asker, &asked));
+                self.recorder.after(run, &asker, &asked, &answer);
                 (Some(question), answer)
             }
             Some(_) | None => (None, not_understood(notification)),
-        }
-    }
-
-    fn note(&mut self, run: Option<Run>, key: (PathBuf, &'static str, String)) {
-        let Some(run) = run else { return };
-        let denials = self.denials.entry(run).or_default();
-        if denials.len() < MOST_DENIALS || denials.contains_key(&key) {
-            *denials.entry(key).or_default() += 1;
-        } else if let Some(mut last) = denials.last_entry() {
-            *last.get_mut() += 1;
         }
     }
 }

@@ -259,6 +259,11 @@ impl Group {
         keyed(&fs::read_to_string(directory.join(file)).unwrap_or_default(), "oom_kill").unwrap_or(0)
     }
 
+    /// How many processes were not made because there were too many.
+    pub fn refused_processes(&self) -> u64 {
+        self.file("pids", "pids.events").and_then(|text| keyed(&text, "max")).unwrap_or(0)
+    }
+
     /// Kills every member at once, which no fork can outrun (v2; on v1 nothing happens).
     pub fn end_members(&self) -> Result<(), Failed> {
         let Some(directory) = (self.version == Version::V2).then(|| self.directory("")).flatten() else {

@@ -106,10 +106,7 @@ fn dress(worn: Worn<'_>, words: &Channel) -> Result<(), Word> {
         Proof::Sound(findings) => findings,
         Proof::Broken(findings) => return Err(Word::Broken(findings)),
     };
-    let listener = match orders.plan.naming {
-        Naming::Brokered => Some(seccomp::install_with_listener(brokered)?),
-        Naming::Direct => None,
-    };
+    let listener = if orders.plan.asks { Some(seccomp::install_with_listener(brokered)?) } else { None };
     let listener: Vec<_> = listener.iter().map(AsFd::as_fd).collect();
     words.send(&Word::Proven(findings), &listener).map_err(Failed::at("send_proof"))?;
     Ok(())
@@ -179,7 +176,8 @@ fn try_one(path: &[u8], arguments: &[CString], environment: &[CString]) -> Errno
     }
 }
 
-fn search_path(environment: &[Vec<u8>]) -> &[u8] {
+/// Where a program is looked for that is named without a slash.
+pub fn search_path(environment: &[Vec<u8>]) -> &[u8] {
     environment.iter().find_map(|entry| entry.strip_prefix(b"PATH=")).unwrap_or(b"/usr/local/bin:/usr/bin:/bin")
 }
 

@@ -16,11 +16,12 @@ use crate::host::{IdmappedMounts, Tier};
 use crate::plan::compile::{Refused, TierPolicies, compile, own_set};
 use crate::plan::filter::{self, Otherwise};
 use crate::plan::request::{MountedDirectory, Request};
-use crate::plan::{self, Identity, Plan, View, built_in};
+use crate::plan::{self, Identity, Naming, Plan, View, built_in};
 use crate::policy::library::Library;
 use crate::policy::syscalls::{SyscallPolicy, merge};
 use crate::profile::Profile;
 use crate::profile::load::Sources;
+use crate::profile::recording::Recording;
 use crate::profile::resolve::resolve;
 use crate::wire::privsep::{Filters, RunRequest};
 
@@ -180,13 +181,15 @@ fn policy_refused(name: &str, error: String) -> Refused {
 /// What init and its runs are filtered by.
 pub fn make_filters(prepared: &Prepared) -> Result<Filters, Refused> {
     let Prepared { plan, library, .. } = prepared;
-    let mut asking = own_set("broker", library)?;
-    if plan.tier == Tier::Bare {
-        asking = merge(vec![asking, own_set("broker-bare", library)?]);
-    }
-    if plan.vets_repositories() {
-        asking = merge(vec![asking, own_set("broker-git", library)?]);
-    }
+    let mut asked = vec!["broker"];
+    let brokered = plan.naming == Naming::Brokered;
+    asked.extend((brokered && plan.tier == Tier::Bare).then_some("broker-bare"));
+    asked.extend(plan.vets_repositories().then_some("broker-git"));
+    asked.extend((!brokered).then_some("observe-writes"));
+    asked.extend((!plan.has_gate()).then_some("observe"));
+    asked.extend((plan.recording >= Recording::Commands).then_some("observe-commands"));
+    asked.extend((plan.recording >= Recording::Full).then_some("observe-full"));
+    let asking = merge(asked.into_iter().map(|name| own_set(name, library)).collect::<Result<_, _>>()?);
     let compile = |policy: &SyscallPolicy, otherwise, name: &str| {
         filter::compile(policy, otherwise).map_err(|error| policy_refused(name, error.to_string()))
     };

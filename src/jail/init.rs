@@ -27,7 +27,9 @@ use crate::confine::{Failed, Ids, capabilities, gateway, identity, landlock, lim
 use crate::host::Tier;
 use crate::plan::promise::SIGNALS;
 use crate::plan::{Identity, ahead};
+use crate::profile::recording::Recording;
 use crate::sys::process::{self, namespaces};
+use crate::sys::seccomp::Refusals;
 use crate::wire::privsep::{Filters, FromInit, Orders, ToInit};
 
 /// What init is told at birth, before there is a plan.
@@ -186,7 +188,9 @@ fn confine(orders: &Orders, filters: &Filters) -> Result<(), Failed> {
     }
     process::refuse_new_privileges().map_err(&failed)?;
     landlock::restrict(plan, orders.gate)?;
-    seccomp::install(&filters.all)
+    // Each record costs the refused call and the host something.
+    let recorded = plan.tier == Tier::Root && plan.recording == Recording::Full;
+    seccomp::install_with(&filters.all, if recorded { Refusals::Logged } else { Refusals::Silent })
 }
 
 /// Replaces init's own stdin, stdout and stderr, so that it holds nothing of the caller's open.

@@ -26,6 +26,7 @@ use super::start::{self, Own, Raised};
 use super::stdio::{self, Given};
 use super::usage;
 use super::watch::GRACE;
+use super::witness::Witness;
 use crate::confine::Failed;
 use crate::wire::privsep::{
     Cause, Closing, Command, Denied, End, Ended, Finding, FromInit, FromLauncher, Keeps, Lifetime, Observed, Opened,
@@ -59,6 +60,7 @@ struct Inside {
     until: Option<Instant>,
     cause: Option<Cause>,
     own: Own,
+    witness: Witness,
     // Of a terminal that we made, where the jail has none of its own.
     master: Option<OwnedFd>,
     // Whether the supervisor knows that the command runs.
@@ -252,6 +254,7 @@ impl Kept<'_> {
             until: own.wall_ms.and_then(|wall| began.checked_add(Duration::from_millis(wall))),
             cause: None,
             own,
+            witness: Witness::new(plan, &self.raised.jail.group),
             master: stdio.master,
             announced: false,
         };
@@ -333,22 +336,24 @@ impl Kept<'_> {
         let starvations = self.raised.jail.group.oom_kills();
         let starved = starvations > self.starvations && last.end == End::Signalled(libc::SIGKILL);
         self.starvations = starvations;
+        let used = Used {
+            wall_us: u64::try_from(inside.began.elapsed().as_micros()).unwrap_or(u64::MAX),
+            user_us: last.user_us,
+            system_us: last.system_us,
+            peak_memory: last.peak_memory,
+            peak_processes: None,
+            transferred: None,
+        };
+        let limited = inside.witness.limited(&self.raised.jail.group, last.end, starved);
         let ended = Ended {
             end: last.end,
             cause: inside.cause.filter(|_| !starved),
             out_of_memory: starved,
-            used: Used {
-                wall_us: u64::try_from(inside.began.elapsed().as_micros()).unwrap_or(u64::MAX),
-                user_us: last.user_us,
-                system_us: last.system_us,
-                peak_memory: last.peak_memory,
-                peak_processes: None,
-                transferred: None,
-            },
-            denials: last.denials,
-            watch: Default::default(),
+            used,
+            peaks: inside.witness.peaks(&used, &limited),
+            denials: last.denials.into_iter().chain(limited).collect(),
+            watch: inside.witness.watch(&last.observed, None),
             observed: last.observed,
-            peaks: Vec::new(),
             reached: self.raised.jail.reached(inside.began.elapsed()),
         };
         tell(inside.channel.as_ref(), &FromLauncher::Ended(started, Box::new(ended)), None);

@@ -19,14 +19,16 @@ use nix::unistd::Pid;
 use super::broker::Broker;
 use super::channel::{Arrived, Channel};
 use super::command::{Assignment, Stdio, Word, Worn};
+use super::recorder::First;
 use super::runner::{Heard, Runner};
 use super::{descendants, failure};
 use crate::confine::shields::Shielded;
 use crate::confine::{Failed, descriptors};
 use crate::host::Tier;
+use crate::profile::recording::Recording;
 use crate::sys::process::{self, Ended, How};
 use crate::sys::terminal;
-use crate::wire::privsep::{Command, End, Filters, Finding, FromInit, Keeps, Orders, Run, Terminal, ToInit};
+use crate::wire::privsep::{Command, End, Filters, Finding, FromInit, Keeps, Orders, Run, Terminal, ToInit, Work};
 
 /// How long a question is left alone that could not be answered.
 const WAIT: Duration = Duration::from_millis(5);
@@ -62,6 +64,8 @@ struct Leader {
     findings: Option<Vec<Finding>>,
     // Until when nothing that it says is waited for.
     left_alone: Option<Instant>,
+    // What it becomes, where that is recorded.
+    first: Option<First>,
 }
 
 /// The process that is made ahead of the next run. There is at most one for each run that has started, so one that
@@ -234,6 +238,8 @@ impl<'a> Runs<'a> {
         }
         let (stdio, master) = self.stdio(command.terminal, given)?;
         let seen = command.terminal != Terminal::None;
+        let recorded = self.orders.plan.recording != Recording::Off && command.work == Work::Execute;
+        let first = recorded.then(|| First::of(&command)).flatten();
         let assignment = Assignment { command, stdio };
         let (runner, proof) = match std::mem::replace(&mut self.spare, Spare::None) {
             Spare::Broken(findings) => {
@@ -246,7 +252,7 @@ impl<'a> Runs<'a> {
         if self.orders.keeps == Keeps::ManyRuns {
             self.spare = Spare::Wanted;
         }
-        self.leaders.insert(run, Leader { runner, master, seen, findings: None, left_alone: None });
+        self.leaders.insert(run, Leader { runner, master, seen, findings: None, left_alone: None, first });
         if let Some((findings, listener)) = proof {
             self.prove(run, findings, listener);
         }
@@ -288,7 +294,8 @@ impl<'a> Runs<'a> {
 
     fn prove(&mut self, run: Run, findings: Vec<Finding>, listener: Option<OwnedFd>) {
         self.proven = true;
-        self.broker.listen(run, listener);
+        let first = self.leaders.get_mut(&run).and_then(|leader| leader.first.take());
+        self.broker.listen(run, listener, first);
         if let Some(leader) = self.leaders.get_mut(&run) {
             leader.findings = Some(findings);
             let until = || Instant::now() + ALONE;
@@ -376,7 +383,11 @@ impl<'a> Runs<'a> {
             (None, How::Signalled(signal)) => End::Signalled(signal),
         };
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let denials = self.broker.take_denials(run);
+        let status = match ended.how {
+            How::Exited(code) => (code & 0xff) << 8,
+            How::Signalled(signal) => signal & 0x7f,
+        };
+        let (denials, observed) = self.broker.finish(run, ended.pid.as_raw().unsigned_abs(), status);
         self.tell(&FromInit::Ended {
             run,
             end,
@@ -384,7 +395,7 @@ impl<'a> Runs<'a> {
             system_us: micros(ended.system),
             peak_memory: ended.peak,
             denials,
-            observed: Box::default(),
+            observed,
             findings: leader.findings,
         })
     }

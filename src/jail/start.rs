@@ -20,6 +20,7 @@ use super::not_started::NotStarted;
 use super::opening::Jail;
 use super::stdio::{self, Given};
 use super::watch::Running;
+use super::witness::{self, Witness};
 use super::workspace;
 use crate::confine::{Failed, Ids};
 use crate::host::Tier;
@@ -41,8 +42,11 @@ pub fn start(
     let Entered { raised: Raised { jail, prepared, digest, .. }, command, membership } = entered;
     let stdio = stdio::choose(given, request.terminal, &prepared.plan, jail.birth.tier)?;
     let own = Own::of(request, &prepared.plan, &command, stdio.relayed);
+    // Before anything can be denied.
+    let audit = witness::auditing(&prepared.plan, prepared.ids.uid);
     jail.start(ONLY, command, &stdio.for_init())?;
-    let running = Running { jail, deadline: own.wall_ms, began };
+    let witness = Witness::new(&prepared.plan, &jail.group);
+    let running = Running { jail, deadline: own.wall_ms, began, witness, audit };
     let described = Described { plan: &prepared.plan, digest, membership, own };
     await_running(supervisor, running, described, stdio.master)
 }
@@ -231,6 +235,8 @@ fn for_init(prepared: &Prepared) -> Plan {
         syscalls: SyscallPolicy::default(),
         limits: plan.limits.clone(),
         recording: plan.recording,
+        asks: plan.asks,
+        watched: plan.watched.clone(),
         environment: BTreeMap::new(),
         pass: Vec::new(),
         workspace: plan.workspace.clone(),
@@ -258,6 +264,9 @@ fn order(
     if plan.tier == Tier::Bare {
         let place = |path: PathBuf| PathBuf::from(path.to_string_lossy().replace("{private}", private));
         plan.landlock.rules = plan.landlock.rules.into_iter().map(|(path, rights)| (place(path), rights)).collect();
+        for shield in &mut plan.watched {
+            shield.pattern = shield.pattern.replace("{private}", private);
+        }
     }
     let (paths, trees) = prepared.trees.listed();
     let orders = Orders {

@@ -14,11 +14,13 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
+use super::auditing::{Audited, Auditing};
 use super::channel::{Arrived, Channel};
 use super::opening::Jail;
 use super::usage;
+use super::witness::Witness;
 use crate::confine::Failed;
-use crate::wire::privsep::{Cause, End, Ended, FromInit, FromLauncher, Run, ToLauncher, Used};
+use crate::wire::privsep::{Cause, Denied, End, Ended, FromInit, FromLauncher, Run, ToLauncher, Used};
 
 /// How long a command may take to end after its time is up.
 pub const GRACE: Duration = Duration::from_millis(500);
@@ -34,6 +36,10 @@ pub struct Running {
     pub deadline: Option<u64>,
     /// Since when.
     pub began: Instant,
+    /// Who watches it.
+    pub witness: Witness,
+    /// The kernel's own records of it, where they are read.
+    pub audit: Option<Auditing>,
 }
 
 /// A run whose command has ended, and the jail that is to be closed.
@@ -49,15 +55,17 @@ pub struct Over {
 enum Turn {
     Supervisor,
     Init,
+    Audit,
     Time,
 }
 
 /// Watches until the run is over.
-pub fn watch(supervisor: &Channel, running: Running) -> Result<Over, Failed> {
+pub fn watch(supervisor: &Channel, mut running: Running) -> Result<Over, Failed> {
     let mut until = running.deadline.and_then(|wall| running.began.checked_add(Duration::from_millis(wall)));
     let mut cause = None;
     loop {
-        match next(supervisor, &running.jail, until)? {
+        match next(supervisor, &running, until)? {
+            Turn::Audit => running.audit.iter_mut().for_each(Auditing::read),
             Turn::Time if cause.is_none() => {
                 cause = Some(Cause::TimedOut);
                 until = Instant::now().checked_add(GRACE);
@@ -88,9 +96,10 @@ pub fn watch(supervisor: &Channel, running: Running) -> Result<Over, Failed> {
     }
 }
 
-fn next(supervisor: &Channel, jail: &Jail, until: Option<Instant>) -> Result<Turn, Failed> {
-    let mut watched =
-        [PollFd::new(jail.channel.as_fd(), PollFlags::POLLIN), PollFd::new(supervisor.as_fd(), PollFlags::POLLIN)];
+fn next(supervisor: &Channel, running: &Running, until: Option<Instant>) -> Result<Turn, Failed> {
+    let watch = |descriptor| PollFd::new(descriptor, PollFlags::POLLIN);
+    let mut watched = vec![watch(running.jail.channel.as_fd()), watch(supervisor.as_fd())];
+    watched.extend(running.audit.as_ref().map(|audit| watch(audit.ready())));
     loop {
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         if left == Some(Duration::ZERO) {
@@ -105,8 +114,12 @@ fn next(supervisor: &Channel, jail: &Jail, until: Option<Instant>) -> Result<Tur
             Ok(_) => {}
             Err(errno) => return Err(Failed::at("watch")(errno)),
         }
-        let [init, _] = &watched;
-        return Ok(if init.any().unwrap_or(true) { Turn::Init } else { Turn::Supervisor });
+        let mut ready = watched.iter().map(|watched| watched.any().unwrap_or(true));
+        return Ok(match (ready.next(), ready.next()) {
+            (Some(true), _) => Turn::Init,
+            (_, Some(true)) => Turn::Supervisor,
+            _ => Turn::Audit,
+        });
     }
 }
 
@@ -131,24 +144,35 @@ pub fn ended(running: Running, last: FromInit, cause: Option<Cause>) -> Result<O
     };
     let wall_us = u64::try_from(running.began.elapsed().as_micros()).unwrap_or(u64::MAX);
     let counted = running.jail.group.read();
+    let used = Used {
+        wall_us,
+        // What the group counted is of the whole jail, also of what nobody waited for.
+        user_us: counted.processor_us.map_or(user_us, |(user, _)| user),
+        system_us: counted.processor_us.map_or(system_us, |(_, system)| system),
+        peak_memory: counted.peak_memory.unwrap_or(peak_memory),
+        peak_processes: counted.peak_processes,
+        transferred: counted.transferred,
+    };
+    let audited = running.audit.map(|audit| audit.finish(end));
+    let limited = running.witness.limited(&running.jail.group, end, counted.out_of_memory);
     let ended = Ended {
         end,
         cause: cause.filter(|_| !counted.out_of_memory),
         out_of_memory: counted.out_of_memory,
-        used: Used {
-            wall_us,
-            // What the group counted is of the whole jail, also of what nobody waited for.
-            user_us: counted.processor_us.map_or(user_us, |(user, _)| user),
-            system_us: counted.processor_us.map_or(system_us, |(_, system)| system),
-            peak_memory: counted.peak_memory.unwrap_or(peak_memory),
-            peak_processes: counted.peak_processes,
-            transferred: counted.transferred,
-        },
-        denials,
-        watch: Default::default(),
+        used,
+        peaks: running.witness.peaks(&used, &limited),
+        denials: together(denials, audited.as_ref(), limited),
+        watch: running.witness.watch(&observed, audited.as_ref()),
         observed,
-        peaks: Vec::new(),
         reached: running.jail.reached(running.began.elapsed()),
     };
     Ok(Over { ended, jail: running.jail })
+}
+
+/// All denials of a run. What init saw itself is not told again as the kernel tells it.
+fn together(denials: Vec<Denied>, audited: Option<&Audited>, limited: Vec<Denied>) -> Vec<Denied> {
+    let known = |one: &&Denied| !denials.iter().any(|seen| seen.what == one.what && seen.kind == one.kind);
+    let recorded: Vec<Denied> =
+        audited.map(|audited| &audited.denials).into_iter().flatten().filter(known).cloned().collect();
+    denials.into_iter().chain(recorded).chain(limited).collect()
 }

@@ -19,8 +19,8 @@ const PROFILES: &[(&str, &[u8])] =
 
 /// Those that [`super::compile`] and the launcher name; the others are in the profiles already.
 const SETS: &[(&str, &[u8])] = resolved!(
-    "syscalls": "bare", "bare-direct", "broker", "broker-bare", "brokered", "direct", "gate", "loopback", "namespaced",
-    "proxied",
+    "syscalls": "bare", "bare-direct", "broker", "broker-bare", "brokered", "direct", "broker-git", "gate", "loopback", "namespaced", "proxied", "observe",
+    "observe-commands", "observe-full", "observe-writes",
 );
 
 /// The built-in profile `name`, if `sources` has no directory that could hold another of that name or other sets.

@@ -58,9 +58,11 @@ pub struct TierPolicies {
     pub bare: SyscallPolicy,
     /// Added to that where the gate is a proxy that programs are asked to use.
     pub proxied: SyscallPolicy,
-    /// Added where init makes no names for its runs.
+    /// Added where init cannot be asked.
     pub direct: SyscallPolicy,
-    /// Added where init makes names for its runs.
+    /// Added where init makes no names for its runs, and so sets no modes for them.
+    pub unasked_modes: SyscallPolicy,
+    /// Added where init can be asked.
     pub brokered: SyscallPolicy,
 }
 
@@ -73,7 +75,8 @@ impl TierPolicies {
                 namespaced: SyscallPolicy::default(),
                 bare: set("bare")?,
                 proxied: set("proxied")?,
-                direct: merge(vec![set("direct")?, set("bare-direct")?]),
+                direct: set("direct")?,
+                unasked_modes: set("bare-direct")?,
                 brokered: set("brokered")?,
             },
             Tier::Root | Tier::User => TierPolicies {
@@ -81,6 +84,7 @@ impl TierPolicies {
                 bare: SyscallPolicy::default(),
                 proxied: SyscallPolicy::default(),
                 direct: set("direct")?,
+                unasked_modes: SyscallPolicy::default(),
                 brokered: set("brokered")?,
             },
         })
@@ -120,9 +124,11 @@ pub fn compile(profile: &Profile, request: &Request, host: &HostFacts, tiers: &T
         naming,
         identity: choose_identity(profile, request, host),
         egress: profile.egress.rules.clone(),
-        syscalls: choose_syscalls(profile, host, (naming, recording), tiers),
+        syscalls: choose_syscalls(profile, host, naming, tiers),
         limits: set_limits(profile, request, host),
         recording,
+        asks: host.seccomp_notify,
+        watched: if recording == Recording::Full { shield::elsewhere(profile, &paths) } else { Vec::new() },
         environment: make_environment(profile, request, &paths),
         pass: profile.environment.pass.clone(),
         workspace: paths.workspace.clone(),
@@ -248,24 +254,16 @@ fn choose_identity(profile: &Profile, request: &Request, host: &HostFacts) -> Id
     }
 }
 
-fn choose_syscalls(
-    profile: &Profile,
-    host: &HostFacts,
-    asked: (Naming, Recording),
-    tiers: &TierPolicies,
-) -> SyscallPolicy {
+fn choose_syscalls(profile: &Profile, host: &HostFacts, naming: Naming, tiers: &TierPolicies) -> SyscallPolicy {
     let added = if host.tier.has_namespaces() { &tiers.namespaced } else { &tiers.bare };
     let mut parts = vec![profile.syscalls.clone(), added.clone()];
     if !host.tier.has_namespaces() && !profile.egress.rules.allow_nothing() {
         parts.push(tiers.proxied.clone());
     }
-    let (naming, recording) = asked;
     if naming == Naming::Direct {
-        parts.push(tiers.direct.clone());
+        parts.push(tiers.unasked_modes.clone());
     }
-    if naming == Naming::Brokered || recording != Recording::Off {
-        parts.push(tiers.brokered.clone());
-    }
+    parts.push(if host.seccomp_notify { tiers.brokered.clone() } else { tiers.direct.clone() });
     merge(parts)
 }
 

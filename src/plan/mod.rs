@@ -26,6 +26,7 @@ pub mod paths;
 pub mod promise;
 pub mod request;
 pub mod shield;
+pub mod sight;
 pub mod view;
 
 /// Everything that will be enforced on one jail.
@@ -55,6 +56,10 @@ pub struct Plan {
     pub limits: Limits,
     /// How much of what a command does is recorded.
     pub recording: Recording,
+    /// Whether runs wear a filter that asks init, about names and about what is recorded.
+    pub asks: bool,
+    /// Hidden patterns outside of everything granted, where reading is recorded: nothing is there, and asking for it says something.
+    pub watched: Vec<Shield>,
     /// The environment that the command starts with, before what the request adds.
     pub environment: BTreeMap<String, String>,
     /// Names that are copied from the caller.
@@ -312,11 +317,6 @@ impl Plan {
     /// Whether names are judged by what git would do with them too, and files are opened for writing by the broker.
     pub fn vets_repositories(&self) -> bool {
         self.naming == Naming::Brokered && self.shields_that(Effect::Vet).next().is_some()
-    }
-
-    /// Whether runs wear a filter that asks init: about names, or about what is recorded.
-    pub fn asks(&self) -> bool {
-        self.naming == Naming::Brokered || self.recording != Recording::Off
     }
 
     /// Whether the jail has a gate.

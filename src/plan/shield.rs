@@ -41,6 +41,26 @@ pub fn inside_the_jail(profile: &Profile, hooks: Option<&str>, paths: &Paths, ve
     shields
 }
 
+/// What `profile` hides of homes and of the host, outside of every grant: as the host has it, and where the jail's own home would.
+pub fn elsewhere(profile: &Profile, paths: &Paths) -> Vec<Shield> {
+    let inside = |grant: &Grant| Some(paths.home.join(grant.path.strip_prefix("~/")?));
+    let shield = |grant: &Grant, pattern: PathBuf| Shield {
+        pattern: pattern.to_string_lossy().into_owned(),
+        effect: Effect::Hide,
+        why: grant.why.clone(),
+        from: grant.from.clone(),
+    };
+    let absolute = profile.filesystem.hide.iter().filter(|grant| grant.path.starts_with(['/', '~']));
+    let both = absolute.flat_map(|grant| {
+        let places = [paths.expand(&grant.path), inside(grant)].into_iter().flatten();
+        places.map(move |place| shield(grant, place)).collect::<Vec<_>>()
+    });
+    let mut shields: Vec<Shield> = both.collect();
+    shields.sort();
+    shields.dedup();
+    shields
+}
+
 /// Where the workspace's own settings have git look for hooks: there, and, since the name is relative to each work tree, under
 /// that name in any work tree that a command makes.
 fn named_hooks(protect: &[Grant], hooks: Option<&str>, vetting: Vetting) -> Vec<(Grant, Effect)> {

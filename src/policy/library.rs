@@ -52,7 +52,7 @@ macro_rules! embedded {
 const PATHS: &[(&str, &str)] = embedded!(
     "paths": "agent-memory", "editor-config", "programs", "secrets", "shell-startup", "system", "tls-roots", "toolchains", "vcs-hooks",
 );
-const SYSCALLS: &[(&str, &str)] = embedded!("syscalls": "bare", "bare-direct", "broker", "broker-bare", "broker-git", "brokered", "default", "direct", "gate", "loopback", "namespaced", "proxied", "recorder", "supervisor", "unix");
+const SYSCALLS: &[(&str, &str)] = embedded!("syscalls": "bare", "bare-direct", "broker", "broker-bare", "broker-git", "brokered", "default", "direct", "gate", "loopback", "namespaced", "observe", "observe-commands", "observe-full", "observe-writes", "proxied", "recorder", "supervisor", "unix");
 
 const EGRESS: &[(&str, &str)] = embedded!("egress": "github", "llm-apis");
 

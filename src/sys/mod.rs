@@ -6,10 +6,12 @@
 
 pub mod abi;
 pub mod attributes;
+pub mod audit;
 pub mod interface;
 pub mod keyring;
 pub mod lease;
 pub mod mounts;
+pub mod pidfd;
 pub mod pipes;
 pub mod process;
 pub mod readiness;

@@ -50,7 +50,7 @@ fn grant(denied: &Denied, what: &str) -> Option<Grant> {
             let parent = what.rsplit_once('/').map_or("/", |(parent, _)| if parent.is_empty() { "/" } else { parent });
             path("write").map(|_| Grant::in_list("filesystem", "write", parent))
         }
-        ("network", "connect") => Some(Grant::in_list("egress", "allow", what)),
+        ("network", "connect" | "look_up") if !what.contains(' ') => Some(Grant::in_list("egress", "allow", what)),
         _ => None,
     }
 }
@@ -100,8 +100,8 @@ pub fn rank(denial: &Denial) -> u8 {
         ("gate" | "network", _) => 1,
         ("broker", "set" | "settings") => 2,
         ("broker", _) => 2,
+        ("view" | "landlock", "read") if !denial.rule.is_empty() => 2,
         ("view" | "landlock" | "kernel", "write" | "create" | "mkdir" | "remove" | "rename" | "make") => 3,
-        ("view" | "landlock", "read" | "execute") if !denial.rule.is_empty() => 3,
         ("view" | "landlock", "execute") => 4,
         ("view" | "landlock", "read" | "list") => 5,
         ("view" | "landlock", _) => 6,

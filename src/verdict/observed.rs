@@ -116,6 +116,8 @@ pub struct Observed {
     pub more_reads: u64,
     /// Sockets that listened.
     pub listeners: Vec<Listener>,
+    /// Denials that were counted together, because there were too many.
+    pub more_denials: u64,
 }
 
 /// Who watched for denials, and what nobody could see.

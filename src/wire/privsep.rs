@@ -19,7 +19,7 @@ use crate::plan::filter::Program;
 use crate::policy::environment::{Secrecy, secrecy};
 use crate::profile::narrow::Narrow;
 // The facts themselves belong to the verdict, further down the ladder; messages carry them as they are.
-pub use crate::verdict::observed::{Denied, Observed, Peak, Watch};
+pub use crate::verdict::observed::{Change, Denied, Ending, Execution, How, Listener, Observed, Peak, Process, Watch};
 pub use crate::verdict::run::{Cause, End, Ended, Finding, Started, Used};
 
 /// Bytes that need not be UTF-8: an argument, a path, a value.
