@@ -252,7 +252,7 @@ fn fields(record: &[u8]) -> BTreeMap<&[u8], Vec<u8>> {
 }
 
 fn unhexed(text: &[u8]) -> Option<Vec<u8>> {
-    if text.len() % 2 != 0 {
+    if !text.len().is_multiple_of(2) {
         return None;
     }
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());

@@ -64,10 +64,13 @@ pub struct First {
     argv: Vec<Vec<u8>>,
 }
 
+/// How often something was denied, when first and last in microseconds, and to whom.
+type Times = (u64, (u64, u64), Option<Process>);
+
 /// Notes of one run.
 struct Notes {
     began: Instant,
-    denied: BTreeMap<Key, (u64, (u64, u64), Option<Process>)>,
+    denied: BTreeMap<Key, Times>,
     further: u64,
     observed: Observed,
     argument_bytes: usize,
@@ -405,7 +408,7 @@ impl Notes {
     }
 }
 
-fn denied((key, (count, when, by)): (Key, (u64, (u64, u64), Option<Process>))) -> Denied {
+fn denied((key, (count, when, by)): (Key, Times)) -> Denied {
     let (kind, mechanism, what, rule) = key;
     Denied { kind, what, mechanism: mechanism.to_owned(), rule, count, when_us: Some(when), by }
 }

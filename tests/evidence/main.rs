@@ -68,7 +68,7 @@ fn denials(ran: &Ran) -> Vec<String> {
 fn denial(ran: &Ran, kind: &str, what: &str) -> Value {
     let all = ran.verdict["denials"].as_array().cloned().unwrap_or_default();
     let found = all.into_iter().find(|one| one["kind"] == kind && one["what"] == what);
-    found.unwrap_or_else(|| panic!("no `{kind} {what}` in {:?}\n{}", denials(ran), ran.whole()))
+    found.ok_or_else(|| format!("no `{kind} {what}` in {:?}\n{}", denials(ran), ran.whole())).expect("it is listed")
 }
 
 /// The entries of a list of `activity`.
