@@ -178,6 +178,9 @@ fn egress(one: &Profile, other: &Profile, found: &mut Vec<Difference>) {
     if was.hosts != is.hosts {
         tell(found, Direction::Other, "egress", "knows other addresses of names");
     }
+    if was.terms != is.terms {
+        tell(found, Direction::Other, "egress", "keeps to other terms: budget, first contact, proxy or name servers");
+    }
     if (&was.http, &was.secrets, was.look) != (&is.http, &is.secrets, is.look) {
         tell(found, Direction::Other, "egress", "has other rules for requests");
     }

@@ -1,6 +1,7 @@
 //! Each rule of lint: what it finds, and the neighbour that it leaves alone.
 
 use super::*;
+use crate::policy::egress::rule::Protocol;
 use crate::profile::usage::Host as Reached;
 
 fn linted(text: &str, usage: &Usage) -> Vec<Finding> {
@@ -105,7 +106,7 @@ fn what_runs_did_not_use_is_found_and_what_they_used_is_not() {
         runs: 2,
         executed: Some(["/opt/a/tool".to_owned()].into()),
         changed: Some(false),
-        reached: [Reached { name: Some("a.example".into()), address: None, port: 443 }].into(),
+        reached: [Reached { name: Some("a.example".into()), address: None, port: 443, protocol: Protocol::Tcp }].into(),
         memory: 10 << 20,
         processes: Some(3),
         wall_ms: 3_000_000,

@@ -40,6 +40,8 @@ pub struct Host {
     pub address: Option<String>,
     /// On which port.
     pub port: u16,
+    /// Over which protocol.
+    pub protocol: Protocol,
 }
 
 /// A rule of lint, the place, what to find its line by, what was found and what to do.
@@ -127,7 +129,7 @@ fn hosts(profile: &Profile, usage: &Usage, found: &mut Vec<Unused>) {
 fn allows(rule: &Rule, host: &Host) -> bool {
     let named = host.name.as_deref().and_then(|name| Name::parse(name).ok()).is_some_and(|name| rule.names(&name));
     let held = host.address.as_deref().and_then(|text| text.parse::<IpAddr>().ok()).is_some_and(|ip| rule.holds(ip));
-    (named || held) && rule.covers(Protocol::Tcp, host.port)
+    (named || held) && rule.covers(host.protocol, host.port)
 }
 
 fn limits(profile: &Profile, usage: &Usage, found: &mut Vec<Unused>) {

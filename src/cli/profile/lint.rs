@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::super::{answer, found};
 use super::{sources, which};
 use crate::ledger::query::Filter;
+use crate::policy::egress::rule::Protocol;
 use crate::profile::lint::{Finding, RULES, lint};
 use crate::profile::usage::{Host, Usage};
 use crate::verdict::Verdict;
@@ -136,6 +137,7 @@ fn reached(verdict: &Verdict) -> BTreeSet<Host> {
         name: connection.name.clone(),
         address: connection.address.clone(),
         port: connection.port,
+        protocol: if connection.protocol == "udp" { Protocol::Udp } else { Protocol::Tcp },
     });
     host.collect()
 }
