@@ -20,6 +20,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Begin a run that a client of a service has prepared (`run.prepare`), with our stdin, stdout and stderr. The exit code is the
 /// run's. SIGTERM, SIGINT, SIGHUP and SIGQUIT end the run with everything that it started.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  clawjail begin 01a1fef2-21fb-7071-8429-98d14ba693fa                       a run that a client of the service at its usual socket has prepared
+  clawjail begin --socket /run/clawjail/socket --quiet 01a1fef2-21fb-7071-8429-98d14ba693fa <input >output
+
+docs/protocol.md has `run.prepare`.")]
 pub struct Begin {
     /// The run, as `run.prepare` called it.
     #[arg(value_name = "RUN")]

@@ -30,10 +30,13 @@ pub struct Contacts {
 #[derive(Debug, Subcommand)]
 pub enum Action {
     /// Print the hosts that were reached.
+    #[command(after_help = "Example:\n  clawjail contacts list --agent coder")]
     List(Whose),
     /// Say that hosts are known.
+    #[command(after_help = "Example:\n  clawjail contacts add api.example.org 192.0.2.7")]
     Add(Named),
     /// Forget hosts, so that they are met for the first time again.
+    #[command(after_help = "Example:\n  clawjail contacts forget api.example.org")]
     Forget(Named),
 }
 

@@ -3,7 +3,7 @@
 //!
 //! `CLAWJAIL_KILLS` says how many; docs/service.md has what a thousand came to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -170,8 +170,21 @@ fn await_service(service: &Service) {
     }
 }
 
+/// Processes that were seen, and when each was born: a pid can be somebody else's by now.
+type Seen = BTreeMap<Pid, Option<String>>;
+
+fn see(seen: &mut Seen, processes: impl IntoIterator<Item = Pid>) {
+    seen.extend(processes.into_iter().map(|pid| (pid, born(pid))));
+}
+
+/// When a process was born, in the kernel's words; proc_pid_stat(5).
+fn born(pid: Pid) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19).map(str::to_owned)
+}
+
 /// Groups, private places and mounts that bear the pid of somebody in `seen`.
-fn remains(seen: &BTreeSet<Pid>) -> Vec<String> {
+fn remains(seen: &Seen) -> Vec<String> {
     let mut found = Vec::new();
     let mut directories = vec![Path::new("/sys/fs/cgroup").to_path_buf()];
     while let Some(directory) = directories.pop() {
@@ -194,14 +207,14 @@ fn remains(seen: &BTreeSet<Pid>) -> Vec<String> {
         let mut after = name.split("clawjail.").skip(1);
         after.any(|rest| {
             let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-            digits.parse().is_ok_and(|pid| seen.contains(&Pid::from_raw(pid)))
+            digits.parse().is_ok_and(|pid| seen.contains_key(&Pid::from_raw(pid)))
         })
     };
     found.into_iter().filter(is_ours).collect()
 }
 
-fn is_there(pid: Pid) -> bool {
-    kill(pid, None).is_ok() && comm(pid).starts_with("clawjail")
+fn is_there((pid, was_born): (&Pid, &Option<String>)) -> bool {
+    kill(*pid, None).is_ok() && comm(*pid).starts_with("clawjail") && born(*pid) == *was_born
 }
 
 #[test]
@@ -209,7 +222,7 @@ fn whatever_is_killed_nothing_is_left_and_the_service_is_back() {
     let kills = std::env::var("CLAWJAIL_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
     let mut service = Service::start(CONFIG);
     let (tally, over, mut dice) = (Tally::default(), AtomicBool::new(false), Dice::new());
-    let mut seen: BTreeSet<Pid> = BTreeSet::new();
+    let mut seen = Seen::new();
     let mut killed: BTreeMap<&str, usize> = BTreeMap::new();
     await_service(&service);
     let guard = Pid::from_raw(service.guard.id() as i32);
@@ -223,7 +236,7 @@ fn whatever_is_killed_nothing_is_left_and_the_service_is_back() {
         let mut pair_began = Instant::now();
         for round in 0..kills {
             std::thread::sleep(Duration::from_micros(dice.below(15_000) as u64));
-            seen.extend(service.processes());
+            see(&mut seen, service.processes());
             let kinds: &[&str] = match dice.below(16) {
                 0 => &["supervisor"],
                 1 => &["launcher"],
@@ -236,12 +249,12 @@ fn whatever_is_killed_nothing_is_left_and_the_service_is_back() {
             let of_pair = kinds.iter().any(|kind| ["supervisor", "launcher", "recorder"].contains(kind));
             if of_pair {
                 std::thread::sleep(SOUND.saturating_sub(pair_began.elapsed()));
-                seen.extend(service.processes());
+                see(&mut seen, service.processes());
             }
             for kind in kinds {
                 let victims = of_kind(&service, kind);
                 if let Some(victim) = victims.get(dice.below(victims.len())) {
-                    seen.insert(*victim);
+                    see(&mut seen, [*victim]);
                     kill_exactly(&service, *victim);
                     *killed.entry(kind).or_default() += 1;
                 }
@@ -254,13 +267,14 @@ fn whatever_is_killed_nothing_is_left_and_the_service_is_back() {
         over.store(true, Ordering::Relaxed);
     });
     await_service(&service);
-    seen.extend(service.processes());
+    see(&mut seen, service.processes());
     let after = descriptors();
     assert_eq!(service.stop(), Some(0), "{}", service.log());
     let tally = tally.0.into_inner().expect("nobody panicked with it");
     let ledger = record::verified(&service.place.outside.join("ledger"));
     println!("killed {killed:?}; requests came to {tally:?}; the ledger: {ledger}");
-    assert_eq!(seen.iter().filter(|pid| is_there(**pid)).collect::<Vec<_>>(), Vec::<&Pid>::new(), "processes are left");
+    let left: Vec<_> = seen.iter().filter(|one| is_there(*one)).collect();
+    assert!(left.is_empty(), "processes are left: {left:?}");
     assert_eq!(remains(&seen), Vec::<String>::new());
     assert_eq!(before, after, "descriptors of the guard");
     // Each client heard how it was: no silence, no word that says nothing.
@@ -281,13 +295,14 @@ fn nothing_outlives_a_guard_that_is_killed_and_the_next_service_clears_up_after_
     client.call("run", run);
     let open = json!({ "profile": "untrusted", "workspace": service.place.workspace });
     client.call("jail.open", open);
-    let seen: BTreeSet<Pid> = service.processes().into_iter().collect();
+    let mut seen = Seen::new();
+    see(&mut seen, service.processes());
     assert!(seen.len() >= 6, "{seen:?}");
     // Positive control: what is looked for is there while they live.
     assert!(!nix::unistd::geteuid().is_root() || !remains(&seen).is_empty());
     let restarted = service.kill_and_start_again();
     let began = Instant::now();
-    while seen.iter().any(|pid| is_there(*pid)) {
+    while seen.iter().any(is_there) {
         assert!(began.elapsed() < PATIENCE, "processes are left");
         std::thread::sleep(Duration::from_millis(5));
     }
