@@ -94,8 +94,7 @@ impl Authority {
     pub fn serve_as(&self, name: &Name, version: Version) -> io::Result<Arc<ServerConfig>> {
         let key = (name.clone(), version);
         let mut issued = self.issued.borrow_mut();
-        if let Some((when, config)) = issued.get(&key).filter(|(when, _)| when.elapsed() < STALE) {
-            let _ = when;
+        if let Some((_, config)) = issued.get(&key).filter(|(when, _)| when.elapsed() < STALE) {
             return Ok(config.clone());
         }
         if issued.len() >= MOST {

@@ -63,7 +63,7 @@ const TRUST_PEM: &str = "/etc/clawjail/trust.pem";
 const TRUST_JKS: &str = "/etc/clawjail/trust.jks";
 
 /// What tells programs about that: each family of them listens to another.
-pub const TRUST_VARIABLES: [(&str, &str); 8] = [
+pub const TRUST_VARIABLES: [(&str, &str); 9] = [
     ("CARGO_HTTP_CAINFO", TRUST_PEM),
     ("CURL_CA_BUNDLE", TRUST_PEM),
     ("GIT_SSL_CAINFO", TRUST_PEM),
@@ -72,6 +72,8 @@ pub const TRUST_VARIABLES: [(&str, &str); 8] = [
     ("PIP_CERT", TRUST_PEM),
     ("REQUESTS_CA_BUNDLE", TRUST_PEM),
     ("SSL_CERT_FILE", TRUST_PEM),
+    // Where a host's npmrc names a file, npm believes that one alone.
+    ("npm_config_cafile", TRUST_PEM),
 ];
 
 /// Files of the host's /proc that the bare tier may read: machine facts, no processes.
