@@ -54,6 +54,8 @@
 //!   by **rules** about hosts. **contact**: one connection or lookup that it saw.
 //! * **finding**: one thing that a rule (of a skill's folder) or a check (of OpenClaw's settings) found, with its **severity**.
 //! * **outcome**: how a run ended. **verdict**: the record of it.
+//! * **finding**: what lint says of a profile, by a rule with a name. **usage**: what runs took of what a profile grants. **example**: a command
+//!   that a profile was learned from; to **prove** it is to have the command do the same under the profile.
 //! * **ledger**: the append-only files of verdicts, each line chained to the one before. **head**: the number and hash of its
 //!   newest line; one that was kept elsewhere is an **anchor**. **torn**: an end that is no whole line, as power cuts leave
 //!   it. **room**: space on disk kept for the record of a run that is not over. **sink**: where else a verdict is told.

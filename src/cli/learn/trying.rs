@@ -44,6 +44,11 @@ const SYSTEM: [&str; 14] = [
 /// Of /etc, what every jail has of its own.
 const MADE: [&str; 5] = ["passwd", "group", "hosts", "hostname", "resolv.conf"];
 
+/// Of /etc, what holds keys, or directories that nobody but root may enter: a shield in there could not be raised. What programs
+/// need of it is in `@tls-roots`.
+const NARROW: [&str; 10] =
+    ["clawjail", "gshadow", "gshadow-", "pki", "shadow", "shadow-", "ssh", "ssl", "sudoers", "sudoers.d"];
+
 /// Nobody has this name: a jail that may reach it has a gate, which records what else is asked for.
 const NOBODY: &str = "learning.invalid:443";
 
@@ -87,7 +92,8 @@ impl<'a> Trial<'a> {
         // Without a view the copy stands where it is.
         let bare = verdict.tier.as_deref() == Some(Tier::Bare.word());
         let inside = if bare { copy.clone() } else { self.inside.clone() };
-        Where { map: Map { inside, copy }, home: accounts::this_caller().home }
+        let shown = self.learn.show.iter().map(PathBuf::from).collect();
+        Where { map: Map { inside, copy }, home: accounts::this_caller().home, shown }
     }
 
     /// Runs it with much in view.
@@ -120,7 +126,7 @@ impl<'a> Trial<'a> {
              [egress]\nallow = [{allow}]\n[limits]\nmemory = \"8G\"\nprocesses = 4096\nfile_size = \"8G\"\nwall = \"2h\"\n\
              output = \"1G\"\n[record]\nactivity = \"full\"\n",
             quoted(&self.base),
-            list(&["@toolchains"]),
+            list(&["@toolchains", "@tls-roots", "/etc/ssl/openssl.cnf"]),
             list(&["@toolchains", "@workspace"]),
         )
     }
@@ -172,7 +178,10 @@ fn best_is_bare() -> bool {
 fn settings() -> Vec<String> {
     let entries = fs::read_dir("/etc").into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| !MADE.contains(&name.as_str())).map(|name| format!("/etc/{name}")).collect()
+    names
+        .filter(|name| !MADE.contains(&name.as_str()) && !NARROW.contains(&name.as_str()))
+        .map(|name| format!("/etc/{name}"))
+        .collect()
 }
 
 fn write_own(path: &Path, text: &str) -> std::io::Result<()> {

@@ -33,6 +33,8 @@ pub struct Where {
     pub map: Map,
     /// The caller's home on the host.
     pub home: PathBuf,
+    /// What it was shown besides.
+    pub shown: Vec<PathBuf>,
 }
 
 /// What a run needed.
@@ -41,17 +43,17 @@ pub fn learn(verdict: &Verdict, place: &Where, base: &str) -> Learned {
     let mut tmp = None;
     for command in &verdict.activity.commands {
         let path = normal(Path::new(&command.path));
-        if place.map.holds(&path) || !is_own(&path) {
+        if place.counts(&path) {
             needed.executed(&path);
         } else if path.starts_with("/tmp") {
             tmp = Some(path);
         }
     }
     let reads = verdict.activity.reads.iter().map(|read| normal(Path::new(read)));
-    reads.filter(|path| place.map.holds(path) || !is_own(path)).for_each(|path| needed.opened(&path));
+    reads.filter(|path| place.counts(path)).for_each(|path| needed.opened(&path));
     let own = needed.execute.iter().find(|path| place.map.holds(path)).cloned();
     for paths in [&mut needed.read, &mut needed.execute] {
-        paths.retain(|path| !place.map.holds(path) && !is_own(path));
+        paths.retain(|path| !place.map.holds(path) && place.counts(path));
     }
     let mut learned = Learned { base: base.to_owned(), examples: vec![example(verdict)], ..Learned::default() };
     learned.access = Some(access(verdict, place));
@@ -82,6 +84,11 @@ fn whole_system(verdict: &Verdict, learned: &mut Learned) {
 }
 
 impl Where {
+    /// Whether a path stands for something outside of the jail.
+    fn counts(&self, path: &Path) -> bool {
+        self.map.holds(path) || self.shown.iter().any(|shown| path.starts_with(shown)) || !is_own(path)
+    }
+
     /// A path as a profile writes it.
     fn written(&self, path: &Path) -> Option<String> {
         let text = match path.strip_prefix(&self.home) {
@@ -158,7 +165,8 @@ fn host(connection: &Connection) -> Option<String> {
     let address =
         || connection.address.as_ref().map(|text| if text.contains(':') { format!("[{text}]") } else { text.clone() });
     let host = connection.name.clone().or_else(address)?;
-    Some(format!("{host}:{}", connection.port))
+    let over = if connection.protocol == "udp" { "udp://" } else { "" };
+    Some(format!("{over}{host}:{}", connection.port))
 }
 
 /// Hosts that were asked for and denied, each as the rule that would allow it.
