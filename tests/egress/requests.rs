@@ -151,7 +151,6 @@ fn clients_of_every_family_trust_the_gate_and_are_let_through() {
                     "printf 'GET /public/{token}openssl HTTP/1.1\\r\\nHost: good.example\\r\\n\\r\\n' | timeout 5 openssl s_client -quiet -verify_return_error -connect good.example:443 -servername good.example"
                 ),
             ),
-            ("wget", format!("wget -q -O- https://good.example/public/{token}wget")),
         ];
         for (client, script) in clients {
             if !has(client) {
