@@ -40,6 +40,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 const MOST_AT_ONCE: usize = 64;
 /// Descriptors that wait for the request they belong to.
 const MOST_DESCRIPTORS: usize = 18;
+/// Those that may come with one message: no request takes as many.
+const MOST_OF_ONE: usize = 16;
 /// Bytes read at once.
 const CHUNK: usize = 64 << 10;
 /// How often a client that sends nothing more is looked at, while something of its runs.
@@ -251,6 +253,7 @@ async fn receive(connection: &AsyncFd<OwnedFd>, buffer: &mut [u8]) -> Result<(us
         match socket::receive(connection.as_fd(), buffer) {
             Err(Errno::EAGAIN) => ready.clear_ready(),
             Err(errno) => return Err(errno),
+            Ok(received) if received.descriptors.len() > MOST_OF_ONE => return Err(Errno::EMSGSIZE),
             Ok(received) => return Ok((received.length, received.descriptors)),
         }
     }

@@ -32,7 +32,7 @@ fn an_agent_in_python_serves_fetches_writes_reads_and_is_denied() {
     assert!(said.contains("fetched: <h1>made by an agent</h1>\n"), "{said}");
     assert!(said.contains("denied.eacces: `SOUL.md`: Permission denied\n"), "{said}");
     assert!(said.contains("verdict: exited 2 "), "{said}");
-    assert!(said.contains("recorded: 2 denials"), "{said}");
+    assert!(said.contains("recorded: 3 denials"), "{said}");
     assert_eq!(service.place.read("notes/plan.txt").as_deref(), Some("1. serve\n2. fetch\n"));
     assert!(!service.place.holds("SOUL.md"));
     assert_eq!(service.client().call("jail.list", serde_json::json!({}))["jails"], serde_json::json!([]));

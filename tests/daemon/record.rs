@@ -239,7 +239,7 @@ fn on_a_full_disk_runs_are_refused_until_there_is_room() {
     client.run(params(&service, &["true"]));
     let junk = fill_up(&service);
     // Those for which there is room already are run; the next is not. Long records, so that it is soon.
-    let long = "x".repeat(40_000);
+    let long = "x".repeat(20_000);
     let mut runs = 1;
     let code = loop {
         let id = client.ask("run", params(&service, &["true", &long]));

@@ -240,8 +240,8 @@ fn bad_profiles(trial: &mut Trial) {
         ("no-toml", "<<<".to_owned()),
         ("zero-wall", format!("{summary}[limits]\nprocesses = -1\n")),
         ("egress", format!("{summary}[egress]\nallow = [\"https://example.org\"]\n")),
+        ("datagrams", format!("{summary}[egress]\nallow = [\"udp://example.org:53\"]\n")),
         ("requests", format!("{summary}[[egress.http]]\nhost = \"example.org\"\nmethods = [\"GET\"]\n")),
-        ("datagrams", format!("{summary}[egress]\nallow = [\"udp://example.org:123\"]\n")),
     ];
     for (name, text) in bad {
         let name = format!("{}{name}", trial.place.token);
