@@ -92,7 +92,9 @@ fn what_is_denied_is_denied_at_once_in_the_clients_own_language() {
         }
         let lines = ran.own_lines();
         assert!(lines.iter().any(|line| line.contains("denied: look up `evil.example`")), "{lines:?}");
-        assert!(lines.iter().any(|line| line.contains("hint: ") && line.contains("`151.101.0.1:80`")), "{lines:?}");
+        assert!(lines.iter().any(|line| line.contains("hint: ") && line.contains("out of `deny`")), "{lines:?}");
+        let remedies = ran.verdict["denials"].to_string();
+        assert!(remedies.contains("`151.101.0.1:80`"), "each denial has its remedy in the verdict: {remedies}");
         assert!(!world.log().contains("::ffff:151.101.0.1"), "{}", world.log());
     });
 }
