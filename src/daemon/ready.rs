@@ -24,6 +24,8 @@ pub struct Kind {
     workspace: Vec<u8>,
     tier: Option<Tier>,
     narrow: Narrow,
+    // By whose name its gate knows hosts.
+    agent: Option<String>,
 }
 
 impl Kind {
@@ -34,11 +36,13 @@ impl Kind {
             workspace: request.workspace.clone(),
             tier: request.tier,
             narrow: request.narrow.clone(),
+            agent: request.agent.clone(),
         }
     }
 
     fn request(self) -> RunRequest {
-        RunRequest::for_jail(self.profile, self.tier, self.workspace, self.narrow)
+        let Kind { profile, tier, workspace, narrow, agent } = self;
+        RunRequest { agent, ..RunRequest::for_jail(profile, tier, workspace, narrow) }
     }
 }
 

@@ -72,7 +72,7 @@ impl Waiting {
     pub fn serves(&self, request: &RunRequest) -> bool {
         let (own, asked) = (&self.request, request);
         let same = own.profile == asked.profile && own.workspace == asked.workspace && own.tier == asked.tier;
-        let same = same && own.narrow == asked.narrow;
+        let same = same && own.narrow == asked.narrow && own.agent == asked.agent && own.mounts == asked.mounts;
         same && self.still_holds()
     }
 

@@ -95,6 +95,20 @@ fn what_appears_in_the_workspace_while_a_jail_waits_is_hidden_from_it() {
 }
 
 #[test]
+fn a_jail_made_ahead_for_one_agent_is_not_given_to_another() {
+    let service = Service::start("[agent.one]\nprofile = \"untrusted\"\n[agent.other]\nprofile = \"untrusted\"\n");
+    let mut client = service.client();
+    run(&service, &mut client, "", json!({ "agent": "one" }));
+    std::thread::sleep(A_WHILE);
+    let (age, ..) = run(&service, &mut client, "", json!({ "agent": "other" }));
+    assert!(is_new(age), "its gate would know the hosts of the other: {age:?}");
+    // Control: its own is.
+    std::thread::sleep(A_WHILE);
+    let (age, ..) = run(&service, &mut client, "", json!({ "agent": "other" }));
+    assert!(!is_new(age), "{age:?}");
+}
+
+#[test]
 fn hooks_that_the_workspace_s_settings_name_while_a_jail_waits_are_protected_from_it() {
     if !crate::installed("git") {
         return;
