@@ -3,7 +3,7 @@
 //!
 //! `CLAWJAIL_KILLS` says how many; docs/service.md has what a thousand came to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -183,8 +183,20 @@ fn born(pid: Pid) -> Option<String> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19).map(str::to_owned)
 }
 
-/// Groups, private places and mounts that bear the pid of somebody in `seen`.
-fn remains(seen: &Seen) -> Vec<String> {
+/// Groups, private places and mounts that bear the pid of somebody in `seen`, and were not there `before`.
+fn remains(seen: &Seen, before: &BTreeSet<String>) -> Vec<String> {
+    let is_ours = |name: &String| {
+        let mut after = name.split("clawjail.").skip(1);
+        after.any(|rest| {
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            digits.parse().is_ok_and(|pid| seen.contains_key(&Pid::from_raw(pid)))
+        })
+    };
+    places().into_iter().filter(|place| is_ours(place) && !before.contains(place)).collect()
+}
+
+/// All groups, private places and mounts of this machine.
+fn places() -> BTreeSet<String> {
     let mut found = Vec::new();
     let mut directories = vec![Path::new("/sys/fs/cgroup").to_path_buf()];
     while let Some(directory) = directories.pop() {
@@ -203,14 +215,7 @@ fn remains(seen: &Seen) -> Vec<String> {
             .map(|entry| entry.path().display().to_string()),
     );
     found.extend(fs::read_to_string("/proc/self/mountinfo").unwrap_or_default().lines().map(str::to_owned));
-    let is_ours = |name: &String| {
-        let mut after = name.split("clawjail.").skip(1);
-        after.any(|rest| {
-            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-            digits.parse().is_ok_and(|pid| seen.contains_key(&Pid::from_raw(pid)))
-        })
-    };
-    found.into_iter().filter(is_ours).collect()
+    found.into_iter().collect()
 }
 
 fn is_there((pid, was_born): (&Pid, &Option<String>)) -> bool {
@@ -221,6 +226,7 @@ fn is_there((pid, was_born): (&Pid, &Option<String>)) -> bool {
 fn whatever_is_killed_nothing_is_left_and_the_service_is_back() {
     let kills = std::env::var("CLAWJAIL_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
     let mut service = Service::start(CONFIG);
+    let already = places();
     let (tally, over, mut dice) = (Tally::default(), AtomicBool::new(false), Dice::new());
     let mut seen = Seen::new();
     let mut killed: BTreeMap<&str, usize> = BTreeMap::new();
@@ -275,7 +281,7 @@ fn whatever_is_killed_nothing_is_left_and_the_service_is_back() {
     println!("killed {killed:?}; requests came to {tally:?}; the ledger: {ledger}");
     let left: Vec<_> = seen.iter().filter(|one| is_there(*one)).collect();
     assert!(left.is_empty(), "processes are left: {left:?}");
-    assert_eq!(remains(&seen), Vec::<String>::new());
+    assert_eq!(remains(&seen, &already), Vec::<String>::new());
     assert_eq!(before, after, "descriptors of the guard");
     // Each client heard how it was: no silence, no word that says nothing.
     let clear = |word: &str| {
@@ -289,6 +295,7 @@ fn whatever_is_killed_nothing_is_left_and_the_service_is_back() {
 
 #[test]
 fn nothing_outlives_a_guard_that_is_killed_and_the_next_service_clears_up_after_it() {
+    let already = places();
     let mut service = Service::start("");
     let mut client = service.client();
     let run = json!({ "argv": ["sleep", "1000"], "profile": "untrusted", "workspace": service.place.workspace });
@@ -299,7 +306,7 @@ fn nothing_outlives_a_guard_that_is_killed_and_the_next_service_clears_up_after_
     see(&mut seen, service.processes());
     assert!(seen.len() >= 6, "{seen:?}");
     // Positive control: what is looked for is there while they live.
-    assert!(!nix::unistd::geteuid().is_root() || !remains(&seen).is_empty());
+    assert!(!nix::unistd::geteuid().is_root() || !remains(&seen, &already).is_empty());
     let restarted = service.kill_and_start_again();
     let began = Instant::now();
     while seen.iter().any(is_there) {
@@ -308,5 +315,5 @@ fn nothing_outlives_a_guard_that_is_killed_and_the_next_service_clears_up_after_
     }
     assert!(client.line().is_null(), "its clients hear of it");
     await_service(&restarted);
-    assert_eq!(remains(&seen), Vec::<String>::new());
+    assert_eq!(remains(&seen, &already), Vec::<String>::new());
 }
