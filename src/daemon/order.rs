@@ -75,17 +75,7 @@ pub fn understand(
     let bytes = |texts: std::collections::BTreeMap<String, crate::wire::text::Text>| {
         texts.into_iter().map(|(name, value)| (name.into_bytes(), value.0)).collect()
     };
-    let label = Label {
-        id: uuid::Uuid::now_v7().to_string(),
-        uid: client.peer.uid,
-        agent: run.agent.clone().or_else(|| jail.as_ref().and_then(|jail| jail.shown.agent.clone())),
-        request: (client.number, id.clone()),
-        session: run.session.clone().or_else(|| jail.as_ref().and_then(|jail| jail.shown.session.clone())),
-        jail: run.jail.clone(),
-        profile: profile.clone(),
-        argv: super::runs::shown(&run.argv),
-        time: jiff::Timestamp::now().to_string(),
-    };
+    let label = label(client, id, &run, jail.as_deref(), &profile);
     let argv: Vec<Vec<u8>> = run.argv.into_iter().map(|argument| argument.0).collect();
     let terminal = run.tty.map_or(Terminal::None, |tty| Terminal::Own {
         rows: tty.rows,
@@ -109,6 +99,21 @@ pub fn understand(
     };
     let wiring = wire(run.stdin, descriptors, terminal)?;
     Ok(Order { label, request, jail, wiring, detach: run.detach, argv })
+}
+
+/// How the run is listed and told of.
+fn label(client: &Client, id: &Id, run: &Run, jail: Option<&Open>, profile: &str) -> Label {
+    Label {
+        id: uuid::Uuid::now_v7().to_string(),
+        uid: client.peer.uid,
+        agent: run.agent.clone().or_else(|| jail.and_then(|jail| jail.shown.agent.clone())),
+        request: (client.number, id.clone()),
+        session: run.session.clone().or_else(|| jail.and_then(|jail| jail.shown.session.clone())),
+        jail: run.jail.clone(),
+        profile: profile.to_owned(),
+        argv: super::runs::shown(&run.argv),
+        time: jiff::Timestamp::now().to_string(),
+    }
 }
 
 /// The refusal of those who are not named.

@@ -112,16 +112,7 @@ async fn start(
     if let Some((_, by)) = prepared.filter(|(_, by)| !Rc::ptr_eq(by, &client.outbox)) {
         entry.tell(&by);
     }
-    let asked = Asked {
-        id: order.label.id.clone(),
-        time: order.label.time.clone(),
-        caller: Caller { uid: client.peer.uid, gid: client.peer.gid },
-        agent: order.label.agent.clone(),
-        session: order.label.session.clone(),
-        profile: order.label.profile.clone(),
-        argv: order.argv.clone(),
-    };
-    let record: Record = (asked, order.request.secrets());
+    let record = record_of(client, &order);
     client.service.runs.enter(&entry);
     let config = client.service.config();
     let admitted = tokio::select! {
@@ -158,6 +149,19 @@ async fn start(
             });
         }
     }
+}
+
+fn record_of(client: &Client, order: &Order) -> Record {
+    let asked = Asked {
+        id: order.label.id.clone(),
+        time: order.label.time.clone(),
+        caller: Caller { uid: client.peer.uid, gid: client.peer.gid },
+        agent: order.label.agent.clone(),
+        session: order.label.session.clone(),
+        profile: order.label.profile.clone(),
+        argv: order.argv.clone(),
+    };
+    (asked, order.request.secrets())
 }
 
 /// Does `next` when a run has `finished`, or has taken a while: what most runs need least is something else beside them.
