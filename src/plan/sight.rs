@@ -45,14 +45,12 @@ pub fn hidden<'a>(shields: &'a [Shield], path: &Path) -> Option<&'a Shield> {
 
 /// `path` without `.`, `..` and doubled slashes, by its letters alone: links are not looked at.
 pub fn normal(path: &Path) -> PathBuf {
-    let mut normal = PathBuf::from("/");
+    let mut normal = PathBuf::new();
     for component in path.components() {
         match component {
-            Component::Normal(name) => normal.push(name),
-            Component::ParentDir => {
-                normal.pop();
-            }
-            _ => {}
+            Component::ParentDir => drop(normal.pop()),
+            Component::CurDir => {}
+            other => normal.push(other),
         }
     }
     normal

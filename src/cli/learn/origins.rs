@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
+
+use crate::plan::sight::normal;
 
 /// Links in a row that are followed.
 const MOST_LINKS: usize = 40;
@@ -95,19 +97,6 @@ impl Needed {
             return self.map.host(&walked).symlink_metadata().is_ok().then_some(walked);
         }
     }
-}
-
-/// Without `.` and `..`.
-pub fn normal(path: &Path) -> PathBuf {
-    let mut normal = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::ParentDir => drop(normal.pop()),
-            Component::CurDir => {}
-            other => normal.push(other),
-        }
-    }
-    normal
 }
 
 fn head(path: &Path) -> Vec<u8> {

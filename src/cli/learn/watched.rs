@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::collapse::{Grant, collapse};
 use super::draft::{Access, Learned, List, can_be_named};
-use super::origins::{Map, Needed, normal};
+use super::origins::{Map, Needed};
+use crate::plan::sight::normal;
 use crate::profile::units::{Bytes, Span};
 use crate::verdict::Verdict;
 use crate::verdict::activity::Connection;

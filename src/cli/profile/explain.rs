@@ -16,6 +16,7 @@ use crate::host::Tier;
 use crate::jail::deciding;
 use crate::plan::Plan;
 use crate::plan::explain::{self, Explained, aligned, on_the_host};
+use crate::plan::sight::normal;
 use crate::policy::egress::rule::Protocol;
 use crate::wire::privsep::{RunRequest, Terminal};
 
@@ -160,21 +161,6 @@ fn candidates(plan: &Plan, name: &Path) -> Vec<PathBuf> {
     }
     let search = plan.environment.get("PATH").map_or("/usr/local/bin:/usr/bin:/bin", String::as_str);
     search.split(':').map(|directory| Path::new(directory).join(name)).collect()
-}
-
-/// Without `.` and `..`: what a path through plain directories means.
-fn normal(path: &Path) -> PathBuf {
-    let mut normal = PathBuf::new();
-    for component in path.components() {
-        match component {
-            std::path::Component::ParentDir => {
-                normal.pop();
-            }
-            std::path::Component::CurDir => {}
-            other => normal.push(other),
-        }
-    }
-    normal
 }
 
 fn is_program(path: &Path) -> bool {

@@ -1,7 +1,7 @@
 //! `clawjail why --profile P --path X`: whether a path could be used, asked of the plan that a run would be given.
 
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -15,6 +15,7 @@ use crate::plan::explain::on_the_host;
 use crate::plan::judge::{self, Access, Judged};
 use crate::plan::paths::Paths;
 use crate::plan::shield;
+use crate::plan::sight::normal;
 use crate::plan::{Entry, Plan};
 use crate::wire::privsep::RunRequest;
 use crate::wire::text::printable;
@@ -124,19 +125,6 @@ fn inside(plan: &Plan, workspace: &Path, typed: &Path) -> PathBuf {
         (Ok(below), Some(at)) => at.join(below),
         _ => normal,
     }
-}
-
-/// Without `.` and `..`.
-fn normal(path: &Path) -> PathBuf {
-    let mut normal = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::ParentDir => drop(normal.pop()),
-            Component::CurDir => {}
-            other => normal.push(other),
-        }
-    }
-    normal
 }
 
 /// The path without links, as they stand inside, and whether anything is there.
