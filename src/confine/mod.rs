@@ -11,6 +11,7 @@ pub mod descriptors;
 pub mod gateway;
 pub mod identity;
 pub mod landlock;
+pub mod late;
 pub mod limits;
 pub mod mounts;
 pub mod netlink;

@@ -96,7 +96,7 @@ pub fn fill(
 /// swapped since it was judged. `ESTALE` then.
 pub fn must_be(root: &Root, path: &Path, identity: (u64, u64)) -> Result<(), Failed> {
     let failed = Failed::on("must_be", path);
-    let stat = open_inside(root, path).and_then(fstat).map_err(&failed)?;
+    let stat = open_inside(top(root), path).and_then(fstat).map_err(&failed)?;
     if (stat.st_dev, stat.st_ino) == identity { Ok(()) } else { Err(failed(Errno::ESTALE)) }
 }
 
@@ -270,10 +270,15 @@ impl Filling<'_> {
 
 /// Mounts something empty and unreadable over `target`.
 pub fn cover(root: &Root, target: BorrowedFd<'_>) -> Result<(), Errno> {
-    let empty = if kind_of(target)? == SFlag::S_IFDIR { &root.empty_directory } else { &root.empty_file };
+    mounts::attach(make_cover(root, kind_of(target)?)?.as_fd(), target)
+}
+
+/// Something empty and unreadable to be mounted over what is of this kind.
+pub fn make_cover(root: &Root, kind: SFlag) -> Result<OwnedFd, Errno> {
+    let empty = if kind == SFlag::S_IFDIR { &root.empty_directory } else { &root.empty_file };
     let tree = mounts::clone_tree(empty.as_fd(), Depth::One)?;
     mounts::add_attributes(tree.as_fd(), READ_ONLY | NO_SUID | NO_DEV | NO_EXEC, Depth::One)?;
-    mounts::attach(tree.as_fd(), target)
+    Ok(tree)
 }
 
 /// Mounts `target` over itself, read-only.
@@ -302,11 +307,11 @@ fn make_directory(directory: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Er
 
 /// The directory `path` of the view, made with its parents if it is not there.
 fn make_directories(root: &Root, path: &Path) -> Result<OwnedFd, Errno> {
-    match open_inside(root, path) {
+    match open_inside(top(root), path) {
         Err(Errno::ENOENT) => {}
         found => return found,
     }
-    let mut directory = open_inside(root, Path::new("/"))?;
+    let mut directory = open_inside(top(root), Path::new("/"))?;
     for component in path.components().skip(1) {
         directory = make_directory(directory.as_fd(), component.as_os_str())?;
     }
@@ -314,18 +319,18 @@ fn make_directories(root: &Root, path: &Path) -> Result<OwnedFd, Errno> {
 }
 
 /// Opens a path of the view by name only, through no link.
-pub fn open_inside(root: &Root, path: &Path) -> Result<OwnedFd, Errno> {
-    resolve_inside(root, path, ResolveFlag::RESOLVE_NO_SYMLINKS)
+pub fn open_inside(top: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
+    resolve_inside(top, path, ResolveFlag::RESOLVE_NO_SYMLINKS)
 }
 
 /// Opens what a path of the view leads to, following links as a process inside would.
-pub fn follow_inside(root: &Root, path: &Path) -> Result<OwnedFd, Errno> {
-    resolve_inside(root, path, ResolveFlag::RESOLVE_NO_MAGICLINKS)
+pub fn follow_inside(top: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
+    resolve_inside(top, path, ResolveFlag::RESOLVE_NO_MAGICLINKS)
 }
 
-fn resolve_inside(root: &Root, path: &Path, resolve: ResolveFlag) -> Result<OwnedFd, Errno> {
+fn resolve_inside(top: BorrowedFd<'_>, path: &Path, resolve: ResolveFlag) -> Result<OwnedFd, Errno> {
     let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(resolve | ResolveFlag::RESOLVE_IN_ROOT);
-    open_resolved(&root.top, relative(path), how)
+    open_resolved(top, relative(path), how)
 }
 
 /// Opens a name in a directory of the view, through no link.
@@ -335,10 +340,10 @@ fn open_below(directory: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd, Errno> 
 }
 
 /// Opens a path of the view itself, even if it is a link.
-pub fn open_link_inside(root: &Root, path: &Path) -> Result<OwnedFd, Errno> {
+pub fn open_link_inside(top: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
     open_resolved(
-        &root.top,
+        top,
         relative(path),
         OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS),
     )

@@ -189,13 +189,15 @@ enum Links {
 impl Raising<'_> {
     fn raise(&mut self, path: &Path, effect: Effect, links: Links) -> Result<(), Errno> {
         // What cannot be reached by the jail's own init cannot be reached by its commands either.
-        let target = match mounts::follow_inside(self.root, path) {
+        let target = match mounts::follow_inside(mounts::top(self.root), path) {
             Ok(target) => target,
             Err(Errno::ENOTDIR) => return self.raise_stand_in(path),
             Err(Errno::ENOENT | Errno::ELOOP | Errno::EACCES | Errno::ENAMETOOLONG) => return Ok(()),
             Err(errno) => return Err(errno),
         };
-        if !is_file_or_directory(target.as_fd())? || leads_away(self.root, path, target.as_fd(), self.workspace)? {
+        if !is_file_or_directory(target.as_fd())?
+            || leads_away(mounts::top(self.root), path, target.as_fd(), self.workspace)?
+        {
             return Ok(());
         }
         remember_links(target.as_fd(), effect, &mut self.linked)?;
@@ -210,7 +212,7 @@ impl Raising<'_> {
     /// is, so it is protected in its place.
     fn raise_stand_in(&mut self, path: &Path) -> Result<(), Errno> {
         for above in path.ancestors().skip(1).take_while(|above| Some(*above) != self.workspace) {
-            if let Ok(file) = mounts::open_inside(self.root, above) {
+            if let Ok(file) = mounts::open_inside(mounts::top(self.root), above) {
                 if mounts::kind_of(file.as_fd())? == SFlag::S_IFREG && !self.raised.iter().any(|one| one.path == above)
                 {
                     mounts::freeze(file.as_fd())?;
@@ -224,7 +226,7 @@ impl Raising<'_> {
 
     /// A file that the broker keeps has nothing mounted over it; only its further hard links have.
     fn remember(&mut self, path: &Path) -> Result<(), Errno> {
-        let Ok(target) = mounts::open_inside(self.root, path) else { return Ok(()) };
+        let Ok(target) = mounts::open_inside(mounts::top(self.root), path) else { return Ok(()) };
         if mounts::kind_of(target.as_fd())? == SFlag::S_IFREG {
             remember_links(target.as_fd(), Effect::Protect, &mut self.linked)?;
             self.vetted.insert(path.to_path_buf());
@@ -237,7 +239,7 @@ impl Raising<'_> {
         let (false, Some(workspace)) = (self.linked.is_empty(), self.workspace) else { return Ok(()) };
         let aliases = find_aliases(mounts::top(self.root), workspace, &self.linked)?;
         for (path, effect) in aliases.into_iter().filter(|(path, _)| !self.vetted.contains(path)) {
-            shield(self.root, mounts::open_link_inside(self.root, &path)?.as_fd(), effect)?;
+            shield(self.root, mounts::open_link_inside(mounts::top(self.root), &path)?.as_fd(), effect)?;
         }
         Ok(())
     }
@@ -260,17 +262,23 @@ fn links_in(directory: BorrowedFd<'_>) -> Result<Vec<OsString>, Errno> {
 
 /// A link that leads out of the workspace shields nothing: what it leads to is the profile's to judge, and a repository
 /// could plant one to have us look through half the system.
-fn leads_away(root: &Root, path: &Path, target: BorrowedFd<'_>, workspace: Option<&Path>) -> Result<bool, Errno> {
+pub fn leads_away(
+    top: BorrowedFd<'_>,
+    path: &Path,
+    target: BorrowedFd<'_>,
+    workspace: Option<&Path>,
+) -> Result<bool, Errno> {
     let Some(workspace) = workspace.filter(|workspace| lies_at_or_below(path, workspace)) else { return Ok(false) };
-    let own = sys_mounts::mount_id(mounts::open_inside(root, workspace)?.as_fd())?;
+    let own = sys_mounts::mount_id(mounts::open_inside(top, workspace)?.as_fd())?;
     if sys_mounts::mount_id(target)? == own {
         return Ok(false);
     }
     // Reached by its own name through something mounted over it is not away; only a link is.
-    Ok(mounts::open_inside(root, path).is_err())
+    Ok(mounts::open_inside(top, path).is_err())
 }
 
-fn is_file_or_directory(target: BorrowedFd<'_>) -> Result<bool, Errno> {
+/// Whether it is something that can be shielded.
+pub fn is_file_or_directory(target: BorrowedFd<'_>) -> Result<bool, Errno> {
     Ok(matches!(mounts::kind_of(target)?, SFlag::S_IFREG | SFlag::S_IFDIR))
 }
 

@@ -23,7 +23,7 @@ use super::{cgroup, descendants, failure};
 use crate::confine::limits::Counted;
 use crate::confine::mounts::{Opener, Root};
 use crate::confine::shields::Shielded;
-use crate::confine::{Failed, Ids, capabilities, gateway, identity, landlock, limits, mounts, seccomp, shields};
+use crate::confine::{Failed, Ids, capabilities, gateway, identity, landlock, late, limits, mounts, seccomp, shields};
 use crate::host::Tier;
 use crate::plan::promise::SIGNALS;
 use crate::plan::{Identity, ahead};
@@ -78,6 +78,7 @@ pub fn live(launcher: Channel, birth: Birth) -> ! {
 
 fn serve(launcher: &Channel, birth: Birth) -> Result<(), Failed> {
     let beside = be_born(birth)?;
+    let namespaces = if birth.tier.has_namespaces() { late::open_namespaces()? } else { Vec::new() };
     let begun = begin_view(birth)?;
     let Some((orders, trees)) = await_orders(launcher)? else { return Ok(()) };
     let shielded = build(begun, &orders, trees, birth)?;
@@ -86,10 +87,7 @@ fn serve(launcher: &Channel, birth: Birth) -> Result<(), Failed> {
         if orders.plan.leads_to_gate() { gateway::open(&orders.plan.egress)?.into_list() } else { Vec::new() };
     let Some((filters, groups)) = await_filters(launcher)? else { return Ok(()) };
     cgroup::join(&groups).map_err(Failed::at("join_groups"))?;
-    let passed: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
-    launcher.send(&FromInit::Joined, &passed).map_err(Failed::at("send_joined"))?;
-    // They are the gate's now. With one of them a command could be answered by another.
-    drop(sockets);
+    tell_joined(launcher, namespaces, sockets)?;
     confine(&orders, &filters)?;
     let scoped = birth.tier == Tier::Bare && orders.plan.landlock.abi >= SIGNALS;
     let mut runs = Runs::new(launcher, *orders, *filters, shielded);
@@ -100,6 +98,14 @@ fn serve(launcher: &Channel, birth: Birth) -> Result<(), Failed> {
         descendants::end_my_domain();
     }
     served
+}
+
+/// Says so, and hands over what nobody in the jail may have: with the view's namespaces a command could mount, with a socket of
+/// the gate's it could be answered by another.
+fn tell_joined(launcher: &Channel, namespaces: Vec<OwnedFd>, sockets: Vec<OwnedFd>) -> Result<(), Failed> {
+    let top = if namespaces.is_empty() { None } else { Some(late::open_top()?) };
+    let passed: Vec<_> = top.iter().chain(&namespaces).chain(&sockets).map(AsFd::as_fd).collect();
+    launcher.send(&FromInit::Joined, &passed).map_err(Failed::at("send_joined"))
 }
 
 /// Everything that needs no plan, so that it happens while the launcher makes one.

@@ -21,6 +21,7 @@ use super::ahead::{Ahead, Setting};
 use super::channel::{Arrived, Channel};
 use super::contacts::Memory;
 use super::launcher::answer;
+use super::lookout;
 use super::not_started::NotStarted;
 use super::start::{self, Own, Raised};
 use super::stdio::{self, Given};
@@ -95,8 +96,8 @@ pub fn open<'a>(
 ) -> Result<Kept<'a>, NotStarted> {
     ahead.setting.mandate.admit_lasting()?;
     let lifetime = ahead.setting.mandate.shorten(lifetime);
-    let (setting, raised) = start::raise(request, ahead, Keeps::ManyRuns)?;
-    let membership = start::await_membership(&raised.jail)?;
+    let (setting, mut raised) = start::raise(request, ahead, Keeps::ManyRuns)?;
+    let membership = start::await_membership(&mut raised.jail)?;
     let plan = &raised.prepared.plan;
     let opened = Opened {
         plan: raised.digest.clone(),
@@ -237,6 +238,7 @@ impl Kept<'_> {
             return Err(Failed::at("enter")(Errno::EAGAIN).into());
         }
         let given = Given::new(given)?;
+        lookout::shield_again(&self.raised, &self.setting)?;
         if let Some(gate) = &mut self.raised.jail.gate {
             let Setting { own, caller, .. } = &self.setting;
             gate.serve_agent(Memory::of(*own, caller.uid, request.agent.as_deref()))?;

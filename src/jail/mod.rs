@@ -28,6 +28,7 @@ pub mod init;
 pub mod keeping;
 pub mod launcher;
 pub mod listening;
+pub mod lookout;
 pub mod lost;
 pub mod mandate;
 pub mod naming;

@@ -23,6 +23,7 @@ use super::init::{self, Birth};
 use super::removal::remove_tree;
 use crate::confine::Failed;
 use crate::confine::identity::errno_of;
+use crate::confine::late::View;
 use crate::host::{Controllers, Tier};
 use crate::sys::process::{self, Fork, namespaces};
 use crate::verdict::run::Reached;
@@ -41,6 +42,8 @@ pub struct Jail {
     pub birth: Birth,
     /// Private directories on the host's disk, where there is no view to hold them (bare tier).
     pub private: Option<PathBuf>,
+    /// Its view, where it has one and it stands.
+    pub view: Option<View>,
     /// What mediates its egress, where the plan has any.
     pub gate: Option<Gate>,
     // Held as long as we live, so that nobody takes them for what a dead launcher left.
@@ -63,9 +66,17 @@ impl Jail {
                 drop(channel);
                 become_init(inits, birth)
             }
-            Fork::Parent(init) => {
-                Ok(Jail { init, channel, group, birth, private: None, gate: None, private_lock: None, closed: false })
-            }
+            Fork::Parent(init) => Ok(Jail {
+                init,
+                channel,
+                group,
+                birth,
+                private: None,
+                view: None,
+                gate: None,
+                private_lock: None,
+                closed: false,
+            }),
         }
     }
 
@@ -112,6 +123,20 @@ impl Jail {
                 Err(Failed { step: "hear_init", errno: Errno::EPIPE, what: Some("the jail's init ended".into()) })
             }
         }
+    }
+
+    /// Keeps hold of the view by what init opened of it; what else came with that is the gate's.
+    pub fn keep_view(&mut self, descriptors: Vec<OwnedFd>) -> Result<Vec<OwnedFd>, Failed> {
+        if !self.birth.tier.has_namespaces() {
+            return Ok(descriptors);
+        }
+        let mut descriptors = descriptors.into_iter();
+        let (Some(top), Some(mounts), Some(users)) = (descriptors.next(), descriptors.next(), descriptors.next())
+        else {
+            return Err(Failed::at("keep_view")(Errno::EPROTO));
+        };
+        self.view = Some(View::of(top, mounts, (self.birth.tier == Tier::User).then_some(users)));
+        Ok(descriptors.collect())
     }
 
     /// Gives the gate the sockets that init made in the jail's network. Neither may be there without the other.

@@ -16,6 +16,7 @@ use super::contacts::Memory;
 use super::deciding::{self, Prepared, choose_tier, make_filters};
 use super::environment;
 use super::gate::{Door, Gate, Live, Trust};
+use super::lookout::{self, Found};
 use super::not_started::NotStarted;
 use super::opening::Jail;
 use super::stdio::{self, Given};
@@ -66,9 +67,9 @@ pub struct Entered {
 
 /// Makes a jail for `request`, and waits until it stands.
 pub fn enter_new(request: &RunRequest, ahead: Ahead) -> Result<Entered, NotStarted> {
-    let (_, raised) = raise(request, ahead, Keeps::OneRun)?;
+    let (_, mut raised) = raise(request, ahead, Keeps::OneRun)?;
     let command = make_command(request, &raised.prepared.plan, &raised.private)?;
-    let membership = await_membership(&raised.jail)?;
+    let membership = await_membership(&mut raised.jail)?;
     Ok(Entered { raised, command, membership })
 }
 
@@ -82,6 +83,8 @@ pub struct Raised {
     pub private: Private,
     /// The name of its plan.
     pub digest: String,
+    /// What existed of what shields name, where rules for ever were made around that (bare tier) and more runs may come.
+    pub found: Found,
 }
 
 /// What a jail has of its own that no plan knows: most of it where it has no view.
@@ -151,6 +154,10 @@ impl Settled {
     /// Has init build it, beside which the rest is made.
     pub fn build(self, keeps: Keeps) -> Result<(Setting, Raised), NotStarted> {
         let Settled { setting, prepared, live, mut jail, memory } = self;
+        let found = match (jail.birth.tier, keeps) {
+            (Tier::Bare, Keeps::ManyRuns | Keeps::NextRun) => lookout::find(&prepared, &setting)?,
+            _ => Found::new(),
+        };
         let private = match jail.birth.tier {
             Tier::Bare => jail.make_private(&prepared.workspace.directory.path)?.to_string_lossy().into_owned(),
             Tier::Root | Tier::User => String::new(),
@@ -179,7 +186,7 @@ impl Settled {
         let digest = digest(&prepared.plan);
         let mark = jail.gate.as_ref().and_then(Gate::mark).map(str::to_owned);
         let private = Private { places: private, gate: gate_url, mark };
-        Ok((setting, Raised { jail, prepared, private, digest }))
+        Ok((setting, Raised { jail, prepared, private, digest, found }))
     }
 }
 
@@ -291,9 +298,12 @@ fn judged(prepared: &Prepared) -> Vec<(String, (u64, u64))> {
 
 /// Waits until init has joined its groups, and reads back whether it did and what limits they have: from inside nobody
 /// could tell.
-pub fn await_membership(jail: &Jail) -> Result<Vec<Finding>, NotStarted> {
+pub fn await_membership(jail: &mut Jail) -> Result<Vec<Finding>, NotStarted> {
     match jail.hear()? {
-        (FromInit::Joined, sockets) => jail.open_gate(&sockets)?,
+        (FromInit::Joined, descriptors) => {
+            let sockets = jail.keep_view(descriptors)?;
+            jail.open_gate(&sockets)?;
+        }
         (FromInit::Failed(failure), _) => return Err(NotStarted::ByInit(failure)),
         _ => return Err(Failed::at("await_membership")(Errno::EPROTO).into()),
     }

@@ -1,20 +1,14 @@
 //! A whole jail made ahead of the run that it is for, by a client's last request.
 //!
 //! It serves a request for the same profile, workspace and tier, as long as what it was made by holds: the workspace is
-//! still that directory, of that owner and with its hooks in that place, and nothing has appeared there that a shield
-//! names. It is used once, as any jail of one run.
-
-use std::collections::BTreeSet;
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+//! still that directory, of that owner and with its hooks in that place, and nothing stands open there that a shield names.
+//! It is used once, as any jail of one run.
 
 use super::ahead::{Ahead, Setting};
 use super::gate::Live;
 use super::not_started::NotStarted;
 use super::start::{self, Entered, Raised};
-use super::workspace::{self, Workspace};
-use crate::confine::{Failed, Ids, shields};
-use crate::plan::{Plan, Shield};
+use super::{lookout, workspace};
 use crate::wire::privsep::{Finding, Keeps, RunRequest};
 
 /// What there is before a request.
@@ -52,20 +46,15 @@ pub struct Waiting {
     gate: Live,
     raised: Raised,
     membership: Vec<Finding>,
-    // What existed of what shields name before they were raised.
-    found: BTreeSet<PathBuf>,
 }
 
 impl Waiting {
     /// Makes it, and waits until it stands. The command, its environment and its place count for nothing.
     pub fn make(request: RunRequest, ahead: Ahead) -> Result<Waiting, NotStarted> {
         let gate = ahead.gate;
-        let settled = start::settle(&request, ahead)?;
-        let (plan, workspace) = (&settled.prepared.plan, &settled.prepared.workspace);
-        let found = find(plan, workspace, &settled.setting)?;
-        let (setting, raised) = settled.build(Keeps::NextRun)?;
-        let membership = start::await_membership(&raised.jail)?;
-        Ok(Waiting { request, setting, gate, raised, membership, found })
+        let (setting, mut raised) = start::raise(&request, ahead, Keeps::NextRun)?;
+        let membership = start::await_membership(&mut raised.jail)?;
+        Ok(Waiting { request, setting, gate, raised, membership })
     }
 
     /// Whether it can be what `request` asks for.
@@ -78,10 +67,9 @@ impl Waiting {
 
     fn still_holds(&self) -> bool {
         let Setting { caller, own, .. } = &self.setting;
-        let (plan, workspace) = (&self.raised.prepared.plan, &self.raised.prepared.workspace);
         let path = workspace::path_of(&self.request.workspace);
-        workspace::is_still(workspace, &path, caller, *own).unwrap_or(false)
-            && find(plan, workspace, &self.setting).is_ok_and(|found| found.is_subset(&self.found))
+        workspace::is_still(&self.raised.prepared.workspace, &path, caller, *own).unwrap_or(false)
+            && lookout::standing_open(&self.raised, &self.setting).is_ok_and(|open| open.is_empty())
     }
 
     /// Gives it to a request that it serves.
@@ -100,24 +88,4 @@ impl Waiting {
         drop(raised);
         Ahead::begin(None, &setting.mandate, gate)
     }
-}
-
-/// What exists of what shields name, as the caller sees it on the host.
-fn find(plan: &Plan, workspace: &Workspace, setting: &Setting) -> Result<BTreeSet<PathBuf>, NotStarted> {
-    let Some(inside) = &plan.workspace else { return Ok(BTreeSet::new()) };
-    let host = &workspace.directory.path;
-    let on_host = |shield: &Shield| Shield { pattern: on_host(&shield.pattern, inside, host), ..shield.clone() };
-    let shields: Vec<Shield> = plan.shields.iter().map(on_host).collect();
-    let caller = Ids { uid: setting.caller.uid, gid: setting.caller.gid };
-    let found = workspace::as_caller(caller, setting.own, || Ok(shields::locate(&shields, Some(host))));
-    // Acting as the caller took back that we end with our launcher.
-    setting.mandate.hold_on()?;
-    let found = found.map_err(Failed::at("locate"))??;
-    Ok(found.into_iter().map(|shielded| shielded.path).collect())
-}
-
-fn on_host(pattern: &str, inside: &Path, host: &Path) -> String {
-    let below = Path::new(pattern).strip_prefix(inside);
-    let path = below.map_or_else(|_| OsString::from(pattern), |below| host.join(below).into_os_string());
-    path.to_string_lossy().into_owned()
 }

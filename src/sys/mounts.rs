@@ -110,13 +110,29 @@ pub fn translate_owners(tree: BorrowedFd<'_>, attributes: u64, map: BorrowedFd<'
 
 /// The id of the mount that `descriptor` lies on. statx(2), `STATX_MNT_ID` (Linux 5.8).
 pub fn mount_id(descriptor: BorrowedFd<'_>) -> Result<u64, Errno> {
+    let found = statx(descriptor, libc::STATX_MNT_ID)?;
+    if found.stx_mask & libc::STATX_MNT_ID == 0 { Err(Errno::EOPNOTSUPP) } else { Ok(found.stx_mnt_id) }
+}
+
+/// Whether something is mounted right there: `descriptor` is the root of the mount that it lies on. statx(2),
+/// `STATX_ATTR_MOUNT_ROOT` (Linux 5.8).
+pub fn is_mount_root(descriptor: BorrowedFd<'_>) -> Result<bool, Errno> {
+    const MOUNT_ROOT: u64 = libc::STATX_ATTR_MOUNT_ROOT as u64;
+    let found = statx(descriptor, 0)?;
+    if found.stx_attributes_mask & MOUNT_ROOT == 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    Ok(found.stx_attributes & MOUNT_ROOT != 0)
+}
+
+fn statx(descriptor: BorrowedFd<'_>, wanted: libc::c_uint) -> Result<libc::statx, Errno> {
     // SAFETY: statx is plain data for which all zeroes is a valid value.
     let mut found: libc::statx = unsafe { std::mem::zeroed() };
     let (fd, path, flags) = (descriptor.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH);
     // SAFETY: the path is an empty NUL-terminated literal; `found` is a live local that the kernel fills.
-    let result = unsafe { libc::statx(fd, path, flags, libc::STATX_MNT_ID, &raw mut found) };
+    let result = unsafe { libc::statx(fd, path, flags, wanted, &raw mut found) };
     answer(libc::c_long::from(result))?;
-    if found.stx_mask & libc::STATX_MNT_ID == 0 { Err(Errno::EOPNOTSUPP) } else { Ok(found.stx_mnt_id) }
+    Ok(found)
 }
 
 /// Makes every mount of this namespace private, so that nothing propagates in either direction. mount_setattr(2).

@@ -7,7 +7,7 @@
 //! supervisor --> launcher   Run [stdio]   Signal   Kill   or: Open   Enter [stdio, channel]   Close;   Look
 //! launcher --> supervisor   Refused | Failed | Started [terminal] ... Ended   or: Opened ... Closed;   Looked
 //! launcher --> init         Orders [trees]   Confine [groups]   Start [stdio]   Signal   End
-//! init --> launcher         Failed | Joined [gate's sockets]   NotStarted | Proven   Running [terminal]   Ended
+//! init --> launcher         Failed | Joined [view, gate's sockets]   NotStarted | Proven   Running [terminal]   Ended
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -303,7 +303,8 @@ pub enum FromInit {
     Failed(Failure),
     /// The run could not be prepared.
     NotStarted(Run, Failure),
-    /// It is in its groups, as far as it can tell. Descriptors: the gate's sockets, if the jail has one.
+    /// It is in its groups, as far as it can tell. Descriptors: its view's top and namespaces, if it has a view; the gate's sockets, if it
+    /// has a gate.
     Joined,
     /// The command's process wears its confinement, and got out when it tried. It executes nothing.
     Broken(Run, Vec<Finding>),

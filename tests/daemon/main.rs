@@ -17,6 +17,7 @@ mod support;
 mod schema;
 mod service;
 
+mod appearing;
 mod background;
 mod beside;
 mod callers;
