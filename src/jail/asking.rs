@@ -4,8 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
@@ -18,6 +19,8 @@ use crate::sys::seccomp::{Notification, NotificationId, confirm_waiting};
 const LONGEST_PATH: usize = 4096;
 /// Reads do not cross a page, so that an unmapped one behind the text is not touched.
 const PAGE: usize = 4096;
+/// Most texts are no longer, so no more is read at first.
+const SHORT: usize = 256;
 
 /// The process that asks.
 pub struct Asker<'a> {
@@ -125,6 +128,16 @@ pub enum Asked {
     },
 }
 
+/// Why a question was not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// The directory of a name was not there. It may be by now: whoever leaves such a call to the kernel has it denied by Landlock, as
+    /// what it never was told.
+    NoDirectory,
+    /// It is none of ours, or cannot be read.
+    NotOurs,
+}
+
 /// A name in a directory: the directory held open, the name as it was written.
 #[derive(Debug)]
 pub struct Place {
@@ -223,6 +236,26 @@ impl<'a> Asker<'a> {
         words.map(u64::from_ne_bytes).collect()
     }
 
+    /// What is in its memory at each of these addresses, up to `most` bytes and the end of a page; nothing from the first on that
+    /// cannot be read.
+    pub fn pieces(&self, addresses: &[u64], most: usize) -> Vec<Vec<u8>> {
+        let remote = |address: &u64| {
+            let base = usize::try_from(*address).unwrap_or(0);
+            RemoteIoVec { base, len: (PAGE - base % PAGE).min(most) }
+        };
+        let remote: Vec<RemoteIoVec> = addresses.iter().map(remote).collect();
+        let mut bytes = vec![0; remote.iter().map(|piece| piece.len).sum()];
+        let read = process_vm_readv(Pid::from_raw(self.pid), &mut [IoSliceMut::new(&mut bytes)], &remote).unwrap_or(0);
+        let mut rest = bytes.get(..read).unwrap_or_default();
+        let mut pieces = Vec::new();
+        for piece in remote {
+            let Some((own, behind)) = rest.split_at_checked(piece.len) else { break };
+            pieces.push(own.to_vec());
+            rest = behind;
+        }
+        pieces
+    }
+
     /// The beginning of a text in its memory, and whether that is all of it.
     pub fn text_of(&self, address: u64, most: usize) -> Option<(Vec<u8>, bool)> {
         let address = usize::try_from(address).ok()?;
@@ -248,7 +281,8 @@ impl<'a> Asker<'a> {
         let mut text = Vec::new();
         let mut address = usize::try_from(address).ok()?;
         while text.len() < LONGEST_PATH {
-            let mut page = vec![0; (PAGE - address % PAGE).min(LONGEST_PATH - text.len())];
+            let most = if text.is_empty() { SHORT } else { LONGEST_PATH - text.len() };
+            let mut page = vec![0; (PAGE - address % PAGE).min(most)];
             let remote = [RemoteIoVec { base: address, len: page.len() }];
             let count = process_vm_readv(Pid::from_raw(self.pid), &mut [IoSliceMut::new(&mut page)], &remote).ok()?;
             let read = page.get(..count)?;
@@ -266,40 +300,47 @@ impl<'a> Asker<'a> {
     }
 
     /// The directory that a relative path begins at, as the process has it.
-    fn directory(&self, descriptor: i32) -> Option<OwnedFd> {
+    fn directory(&self, descriptor: i32) -> Result<OwnedFd, Unread> {
         let link = match descriptor {
             libc::AT_FDCWD => format!("/proc/{}/cwd", self.pid),
             number => format!("/proc/{}/fd/{number}", self.pid),
         };
-        open(link.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).ok()
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        open(link.as_str(), flags, Mode::empty()).map_err(|_| Unread::NotOurs)
     }
 
-    fn place(&self, descriptor: u64, address: u64) -> Option<Place> {
-        let written = self.text(address)?;
+    /// A path as it was written, and what it begins at.
+    fn written(&self, descriptor: u64, address: u64) -> Result<(OsString, Option<OwnedFd>), Unread> {
+        let written = self.text(address).ok_or(Unread::NotOurs)?;
+        let absolute = written.as_bytes().first() == Some(&b'/');
         // The kernel reads an int; what is above it in the register counts for nothing.
-        let base =
-            if written.as_bytes().first() == Some(&b'/') { None } else { Some(self.directory(descriptor as i32)?) };
+        let base = if absolute { None } else { Some(self.directory(descriptor as i32)?) };
+        Ok((written, base))
+    }
+
+    fn place(&self, descriptor: u64, address: u64) -> Result<Place, Unread> {
+        let (written, base) = self.written(descriptor, address)?;
         resolve(base.as_ref(), &written)
     }
 }
 
-/// Splits a path into its directory, opened, and its last name. `None` where there is no plain last name.
-pub fn resolve(base: Option<&OwnedFd>, written: &OsStr) -> Option<Place> {
+/// Splits a path into its directory, opened, and its last name, which has to be a plain one.
+pub fn resolve(base: Option<&OwnedFd>, written: &OsStr) -> Result<Place, Unread> {
     let bytes = written.as_bytes();
     let (directory, name) = match bytes.iter().rposition(|byte| *byte == b'/') {
-        Some(at) => (bytes.get(..=at)?, bytes.get(at + 1..)?),
+        Some(at) => bytes.split_at_checked(at + 1).ok_or(Unread::NotOurs)?,
         None => (b".".as_slice(), bytes),
     };
     if matches!(name, b"" | b"." | b"..") {
-        return None;
+        return Err(Unread::NotOurs);
     }
     let parent = open_directory(base, OsStr::from_bytes(directory))?;
-    let path = path_of(&parent)?;
+    let path = path_of(&parent).ok_or(Unread::NotOurs)?;
     // /proc/self and /proc/thread-self lead elsewhere for us than for the process.
     if path.starts_with("/proc") {
-        return None;
+        return Err(Unread::NotOurs);
     }
-    Some(Place { parent, path, name: OsStr::from_bytes(name).to_owned() })
+    Ok(Place { parent, path, name: OsStr::from_bytes(name).to_owned() })
 }
 
 /// The number in a path by which a process names its own descriptor, as libc does where a call takes none.
@@ -315,22 +356,32 @@ fn own_descriptor(written: &OsStr) -> Option<i32> {
 }
 
 /// A directory by the name that it has where it is, when `.` or `..` led to it.
-fn itself(base: Option<&OwnedFd>, written: &OsStr) -> Option<Place> {
+fn itself(base: Option<&OwnedFd>, written: &OsStr) -> Result<Place, Unread> {
     let directory = open_directory(base, written)?;
-    let whole = path_of(&directory)?;
+    let whole = path_of(&directory).ok_or(Unread::NotOurs)?;
     let parent = open_directory(Some(&directory), OsStr::new(".."))?;
-    Some(Place { parent, path: whole.parent()?.to_path_buf(), name: whole.file_name()?.to_owned() })
+    let (path, name) = whole.parent().zip(whole.file_name()).ok_or(Unread::NotOurs)?;
+    Ok(Place { parent, path: path.to_path_buf(), name: name.to_owned() })
 }
 
-fn open_directory(base: Option<&OwnedFd>, directory: &OsStr) -> Option<OwnedFd> {
+fn open_directory(base: Option<&OwnedFd>, directory: &OsStr) -> Result<OwnedFd, Unread> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     // Magic links would be ours, not the asking process's: /proc/self is another process for us.
     let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    match base {
+    let opened = match base {
         Some(base) => open_resolved(base, directory, how),
         None => open_resolved(AT_FDCWD, directory, how),
-    }
-    .ok()
+    };
+    opened.map_err(|errno| match errno {
+        Errno::ENOENT if !leads_to_proc(base, directory) => Unread::NoDirectory,
+        _ => Unread::NotOurs,
+    })
+}
+
+/// Whether a path leads to where a process finds what is its own, and we find what is ours.
+fn leads_to_proc(base: Option<&OwnedFd>, directory: &OsStr) -> bool {
+    let own = |path: &Path| path.starts_with("/proc") || path.starts_with("/dev");
+    own(Path::new(directory)) || base.is_some_and(|base| path_of(base).is_none_or(|path| own(&path)))
 }
 
 /// The kernel's path of what is open.
@@ -364,38 +415,40 @@ impl Asked {
         }
     }
 
-    /// Reads a question; `None` for what is none of ours or cannot be read.
-    pub fn read(asker: &Asker<'_>, notification: &Notification) -> Option<Asked> {
+    /// Reads a question.
+    pub fn read(asker: &Asker<'_>, notification: &Notification) -> Result<Asked, Unread> {
         let here = libc::AT_FDCWD as u32 as u64;
         let [a, b, c, d, e, _] = notification.arguments;
         let mode = |word: u64| word as u32 & 0o7777;
         match i64::from(notification.number) {
             libc::SYS_openat => asker.open(a, b, c as i32, mode(d)),
-            libc::SYS_truncate => Some(Asked::Truncate { at: asker.place(here, a)?, length: b as i64 }),
-            libc::SYS_mkdirat => Some(Asked::Mkdir { at: asker.place_of_directory(a, b)?, mode: mode(c) }),
+            libc::SYS_truncate => Ok(Asked::Truncate { at: asker.place(here, a)?, length: b as i64 }),
+            libc::SYS_mkdirat => Ok(Asked::Mkdir { at: asker.place_of_directory(a, b)?, mode: mode(c) }),
             libc::SYS_unlinkat => {
                 let directory = c as i32 & libc::AT_REMOVEDIR != 0;
-                Some(Asked::Remove { at: asker.place_of_directory(a, b)?, directory })
+                Ok(Asked::Remove { at: asker.place_of_directory(a, b)?, directory })
             }
-            libc::SYS_fchmod => Some(Asked::ModeOf { held: asker.held(a as i32)?, mode: mode(b) }),
-            libc::SYS_fchmodat => Some(Asked::Mode { at: asker.place_of_any(a, b)?, mode: mode(c), follow: true }),
+            libc::SYS_fchmod => Ok(Asked::ModeOf { held: asker.held(a as i32)?, mode: mode(b) }),
+            libc::SYS_fchmodat => Ok(Asked::Mode { at: asker.place_of_any(a, b)?, mode: mode(c), follow: true }),
             libc::SYS_fchmodat2 if d as i32 & !libc::AT_SYMLINK_NOFOLLOW == 0 => {
-                Some(Asked::Mode { at: asker.place_of_any(a, b)?, mode: mode(c), follow: d == 0 })
+                Ok(Asked::Mode { at: asker.place_of_any(a, b)?, mode: mode(c), follow: d == 0 })
             }
-            libc::SYS_mknodat => Some(Asked::Mknod { at: asker.place(a, b)?, mode: c as u32 }),
-            libc::SYS_symlinkat => Some(Asked::Symlink { target: asker.text(a)?, at: asker.place(b, c)? }),
-            libc::SYS_linkat if e == 0 => Some(Asked::Link { from: asker.place(a, b)?, to: asker.place(c, d)? }),
+            libc::SYS_mknodat => Ok(Asked::Mknod { at: asker.place(a, b)?, mode: c as u32 }),
+            libc::SYS_symlinkat => {
+                Ok(Asked::Symlink { target: asker.text(a).ok_or(Unread::NotOurs)?, at: asker.place(b, c)? })
+            }
+            libc::SYS_linkat if e == 0 => Ok(Asked::Link { from: asker.place(a, b)?, to: asker.place(c, d)? }),
             libc::SYS_renameat2 => asker.rename(a, b, c, d, e as u32),
             #[cfg(target_arch = "x86_64")]
             number => Self::read_old(asker, number, [a, b, c, d], here),
             #[cfg(not(target_arch = "x86_64"))]
-            _ => None,
+            _ => Err(Unread::NotOurs),
         }
     }
 
     /// Calls that newer architectures do not have.
     #[cfg(target_arch = "x86_64")]
-    fn read_old(asker: &Asker<'_>, number: i64, [a, b, c, d]: [u64; 4], here: u64) -> Option<Asked> {
+    fn read_old(asker: &Asker<'_>, number: i64, [a, b, c, d]: [u64; 4], here: u64) -> Result<Asked, Unread> {
         let mode = |word: u64| word as u32 & 0o7777;
         match number {
             libc::SYS_open => asker.open(here, a, b as i32, mode(c)),
@@ -403,40 +456,40 @@ impl Asked {
                 let flags = libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
                 asker.open(here, a, flags, mode(b))
             }
-            libc::SYS_mkdir => Some(Asked::Mkdir { at: asker.place_of_directory(here, a)?, mode: mode(b) }),
-            libc::SYS_unlink => Some(Asked::Remove { at: asker.place_of_directory(here, a)?, directory: false }),
-            libc::SYS_rmdir => Some(Asked::Remove { at: asker.place_of_directory(here, a)?, directory: true }),
-            libc::SYS_chmod => Some(Asked::Mode { at: asker.place_of_any(here, a)?, mode: mode(b), follow: true }),
-            libc::SYS_mknod => Some(Asked::Mknod { at: asker.place(here, a)?, mode: b as u32 }),
-            libc::SYS_symlink => Some(Asked::Symlink { target: asker.text(a)?, at: asker.place(here, b)? }),
-            libc::SYS_link => Some(Asked::Link { from: asker.place(here, a)?, to: asker.place(here, b)? }),
+            libc::SYS_mkdir => Ok(Asked::Mkdir { at: asker.place_of_directory(here, a)?, mode: mode(b) }),
+            libc::SYS_unlink => Ok(Asked::Remove { at: asker.place_of_directory(here, a)?, directory: false }),
+            libc::SYS_rmdir => Ok(Asked::Remove { at: asker.place_of_directory(here, a)?, directory: true }),
+            libc::SYS_chmod => Ok(Asked::Mode { at: asker.place_of_any(here, a)?, mode: mode(b), follow: true }),
+            libc::SYS_mknod => Ok(Asked::Mknod { at: asker.place(here, a)?, mode: b as u32 }),
+            libc::SYS_symlink => {
+                Ok(Asked::Symlink { target: asker.text(a).ok_or(Unread::NotOurs)?, at: asker.place(here, b)? })
+            }
+            libc::SYS_link => Ok(Asked::Link { from: asker.place(here, a)?, to: asker.place(here, b)? }),
             libc::SYS_rename => asker.rename(here, a, here, b, 0),
             libc::SYS_renameat => asker.rename(a, b, c, d, 0),
-            _ => None,
+            _ => Err(Unread::NotOurs),
         }
     }
 }
 
 impl Asker<'_> {
-    fn open(&self, descriptor: u64, address: u64, flags: i32, mode: u32) -> Option<Asked> {
-        let written = self.text(address)?;
+    fn open(&self, descriptor: u64, address: u64, flags: i32, mode: u32) -> Result<Asked, Unread> {
+        let (written, base) = self.written(descriptor, address)?;
         if let Some(number) = own_descriptor(&written) {
             let held = self.held(number)?;
             let writable = self.can_write(number, &held);
-            return Some(Asked::Reopen { held, writable, flags });
+            return Ok(Asked::Reopen { held, writable, flags });
         }
-        let base =
-            if written.as_bytes().first() == Some(&b'/') { None } else { Some(self.directory(descriptor as i32)?) };
         if flags & libc::O_TMPFILE == libc::O_TMPFILE {
-            return Some(Asked::Unnamed { directory: open_directory(base.as_ref(), &written)?, flags, mode });
+            return Ok(Asked::Unnamed { directory: open_directory(base.as_ref(), &written)?, flags, mode });
         }
-        Some(Asked::Open { at: resolve(base.as_ref(), &written)?, flags, mode })
+        Ok(Asked::Open { at: resolve(base.as_ref(), &written)?, flags, mode })
     }
 
     /// What one of its descriptors holds.
-    fn held(&self, number: i32) -> Option<OwnedFd> {
+    fn held(&self, number: i32) -> Result<OwnedFd, Unread> {
         let link = format!("/proc/{}/fd/{number}", self.pid);
-        open(link.as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok()
+        open(link.as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).map_err(|_| Unread::NotOurs)
     }
 
     /// Whether the descriptor, which holds `held`, is open for writing; proc_pid_fdinfo(5).
@@ -451,18 +504,14 @@ impl Asker<'_> {
     }
 
     /// A place for a directory: slashes behind the name are allowed there.
-    fn place_of_directory(&self, descriptor: u64, address: u64) -> Option<Place> {
-        let written = self.text(address)?;
-        let base =
-            if written.as_bytes().first() == Some(&b'/') { None } else { Some(self.directory(descriptor as i32)?) };
+    fn place_of_directory(&self, descriptor: u64, address: u64) -> Result<Place, Unread> {
+        let (written, base) = self.written(descriptor, address)?;
         resolve(base.as_ref(), trim_slashes(&written))
     }
 
     /// A place for what is there already, which `.` and `..` can name too.
-    fn place_of_any(&self, descriptor: u64, address: u64) -> Option<Place> {
-        let written = self.text(address)?;
-        let base =
-            if written.as_bytes().first() == Some(&b'/') { None } else { Some(self.directory(descriptor as i32)?) };
+    fn place_of_any(&self, descriptor: u64, address: u64) -> Result<Place, Unread> {
+        let (written, base) = self.written(descriptor, address)?;
         let written = trim_slashes(&written);
         if let Some(number) = own_descriptor(written) {
             return self.behind(number);
@@ -474,16 +523,15 @@ impl Asker<'_> {
     }
 
     /// Where that what one of its descriptors holds is now.
-    fn behind(&self, descriptor: i32) -> Option<Place> {
-        let link = format!("/proc/{}/fd/{descriptor}", self.pid);
-        let whole = path_of(&open(link.as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok()?)?;
+    fn behind(&self, descriptor: i32) -> Result<Place, Unread> {
+        let whole = path_of(&self.held(descriptor)?).ok_or(Unread::NotOurs)?;
         resolve(None, whole.as_os_str())
     }
 
-    fn rename(&self, from_at: u64, from: u64, to_at: u64, to: u64, flags: u32) -> Option<Asked> {
+    fn rename(&self, from_at: u64, from: u64, to_at: u64, to: u64, flags: u32) -> Result<Asked, Unread> {
         let from = self.place_of_directory(from_at, from)?;
         let to = self.place_of_directory(to_at, to)?;
-        Some(Asked::Rename { from, to, flags })
+        Ok(Asked::Rename { from, to, flags })
     }
 }
 

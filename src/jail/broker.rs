@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::asking::{Asked, Asker, sets_mode};
+use super::asking::{Asked, Asker, Unread, sets_mode};
 use super::lost::{Lost, Question};
 use super::naming::{self, Answer, Judge};
 use super::observing;
@@ -154,14 +154,16 @@ impl Broker {
         }
         match Asked::read(&asker, notification) {
             // Everything was copied while the process certainly waited; from here on only our copies count.
-            Some(asked) if asker.still_waits() => {
+            Ok(asked) if asker.still_waits() => {
                 let question = Question::new(notification, &asked);
                 self.recorder.before(run, &asked);
                 let answer = self.lost.take(&question).unwrap_or_else(|| naming::answer(&self.judge, &asker, &asked));
                 self.recorder.after(run, &asker, &asked, &answer);
                 (Some(question), answer)
             }
-            Some(_) | None => (None, not_understood(notification)),
+            // What the kernel would say if nothing changed meanwhile. If the directory has come since, it would be a denial.
+            Err(Unread::NoDirectory) => (None, Answer::Errno(Errno::ENOENT)),
+            Ok(_) | Err(Unread::NotOurs) => (None, not_understood(notification)),
         }
     }
 }

@@ -226,7 +226,7 @@ fn denied(path: &Path, action: &'static str, shield: &Shield) -> Answer {
 pub fn follow(at: &Place, target: &OsString) -> Option<Place> {
     let base = at.parent.as_fd().try_clone_to_owned().ok()?;
     let absolute = Path::new(target).is_absolute();
-    resolve((!absolute).then_some(&base), target)
+    resolve((!absolute).then_some(&base), target).ok()
 }
 
 /// Set-id and sticky bits are not the command's to give: files outlive the jail.

@@ -113,7 +113,7 @@ fn may_be_written_by_any_name(judge: &Judge, file: &OwnedFd) -> bool {
     if about.st_nlink == 0 {
         return true;
     }
-    let Some(at) = path_of(file).and_then(|path| resolve(None, path.as_os_str())) else { return false };
+    let Some(at) = path_of(file).and_then(|path| resolve(None, path.as_os_str()).ok()) else { return false };
     judge.shielded(&at.whole(), "write").is_none() && vetting::may_be_written(judge, &at).is_ok()
 }
 

@@ -107,6 +107,30 @@ fn ten_thousand_denials_in_a_second_are_all_counted_and_none_is_another_jails() 
 }
 
 #[test]
+fn a_name_below_a_directory_that_is_being_made_is_missing_or_made_and_never_denied() {
+    in_every_tier(|place| {
+        // As npm unpacks: many threads, each of which makes the directory above when its own is missing.
+        let script = r#"
+import os, shutil, sys, threading
+denied = []
+def make(number):
+    for name in ("new", "new/modules", f"new/modules/p{number}"):
+        try: os.mkdir(name)
+        except (FileExistsError, FileNotFoundError): pass
+        except PermissionError as error: denied.append(str(error))
+for _ in range(150):
+    threads = [threading.Thread(target=make, args=(number,)) for number in range(6)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    shutil.rmtree("new", ignore_errors=True)
+sys.exit(print(len(denied), denied[:1]) or 1 if denied else 0)
+"#;
+        let ran = Jail::new(place).patient(60).run(["python3", "-c", script]);
+        assert_eq!((ran.code, denials(&ran)), (Some(0), vec![]), "{}", ran.whole());
+    });
+}
+
+#[test]
 fn a_limit_that_was_reached_is_a_denial() {
     in_every_tier(|place| {
         let large = Jail::new(place).bash("exec dd if=/dev/zero of=large bs=1 count=1 seek=1200M");
