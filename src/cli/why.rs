@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use super::profile::reach::{self, Question};
+use super::profile::reach::{self, Asking, Question};
 use super::run::TierWord;
 use super::{answer, found};
 use crate::plan::judge::Access;
@@ -23,6 +23,7 @@ Examples:
   clawjail why --profile untrusted --path ~/.ssh/id_rsa     whether it could be read, and by which rule not
   clawjail why --profile offline --path .git/hooks/x --access make
   clawjail why --profile web --host api.example.org --port 443
+  clawjail why --profile web --host api.example.org --method POST --path /repos/x
 
 With --profile nothing is started: the plan that a run would be given is asked, by the code that enforces it.
 Exit code: 0; 126 when it is denied, or when a run would be refused; 125 when clawjail failed.")]
@@ -42,14 +43,14 @@ pub struct Why {
     /// Ask about this profile instead of a run.
     #[arg(long, short, value_name = "NAME")]
     profile: Option<String>,
-    /// Whether this path could be used: as on the host, or as the command sees it.
+    /// Whether this path could be used: as on the host, or as the command sees it. With --host, the path of a request.
     #[arg(long, value_name = "PATH", requires = "profile")]
     path: Option<PathBuf>,
     /// How the path would be used.
-    #[arg(long, value_name = "ACCESS", requires = "path", default_value = "read")]
+    #[arg(long, value_name = "ACCESS", requires = "path", conflicts_with = "host", default_value = "read")]
     access: AccessWord,
     /// Whether this host, a name or an address, could be reached.
-    #[arg(long, value_name = "HOST", requires = "profile", conflicts_with = "path")]
+    #[arg(long, value_name = "HOST", requires = "profile")]
     host: Option<String>,
     /// On this port.
     #[arg(long, value_name = "PORT", default_value_t = 443, requires = "host", value_parser = clap::value_parser!(u16).range(1..))]
@@ -57,11 +58,17 @@ pub struct Why {
     /// Over UDP instead of TCP.
     #[arg(long, requires = "host")]
     udp: bool,
+    /// Whether a request by this method could be sent there.
+    #[arg(long, value_name = "METHOD", requires = "host", conflicts_with = "udp")]
+    method: Option<String>,
+    /// One that is to become a websocket.
+    #[arg(long, requires = "host", conflicts_with = "udp")]
+    websocket: bool,
     /// The directory that the command would work in; the current one if not given.
-    #[arg(long, short, value_name = "DIR", requires = "path")]
+    #[arg(long, short, value_name = "DIR", requires = "path", conflicts_with = "host")]
     workspace: Option<PathBuf>,
     /// Take this tier instead of the best there is.
-    #[arg(long, value_name = "TIER", requires = "path")]
+    #[arg(long, value_name = "TIER", requires = "path", conflicts_with = "host")]
     tier: Option<TierWord>,
     /// The answer as data.
     #[arg(long)]
@@ -101,7 +108,8 @@ impl From<AccessWord> for Access {
 /// Answers it.
 pub fn run(why: &Why) -> ExitCode {
     match (&why.profile, &why.path, &why.host) {
-        (Some(profile), Some(path), _) => path::run(&path::Question {
+        (Some(profile), _, Some(host)) => reachable(why, profile, host),
+        (Some(profile), Some(path), None) => path::run(&path::Question {
             profile,
             path,
             access: why.access.into(),
@@ -109,10 +117,6 @@ pub fn run(why: &Why) -> ExitCode {
             tier: why.tier,
             json: why.json,
         }),
-        (Some(profile), None, Some(host)) => {
-            let protocol = if why.udp { Protocol::Udp } else { Protocol::Tcp };
-            reach::run(&Question { profile, host, port: why.port, protocol, request: None, json: why.json })
-        }
         (Some(_), None, None) => answer::refuse(
             "nothing was asked about the profile",
             Some("`--path` or `--host` asks; `clawjail profile explain` shows all of it"),
@@ -131,4 +135,26 @@ pub fn run(why: &Why) -> ExitCode {
             }
         }
     }
+}
+
+/// Whether a host could be reached, or a request sent to it.
+fn reachable(why: &Why, profile: &str, host: &str) -> ExitCode {
+    let path = match why.path.as_deref().map(|path| path.to_str()) {
+        Some(None) => {
+            return answer::refuse("cannot use a path of a request that is not UTF-8", Some("write it as %XX"));
+        }
+        Some(Some(path)) => Some(path),
+        None => None,
+    };
+    let asked = why.method.is_some() || path.is_some() || why.websocket;
+    let request = asked.then(|| Asking {
+        method: why.method.as_deref().unwrap_or("GET"),
+        path: path.unwrap_or("/"),
+        websocket: why.websocket,
+    });
+    if request.is_some() && why.udp {
+        return answer::refuse("a request is not asked about over UDP", Some("leave out `--udp`, or `--path`"));
+    }
+    let protocol = if why.udp { Protocol::Udp } else { Protocol::Tcp };
+    reach::run(&Question { profile, host, port: why.port, protocol, request, json: why.json })
 }

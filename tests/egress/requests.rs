@@ -433,6 +433,10 @@ fn what_is_explained_of_a_request_is_what_is_enforced() {
                 (Some(allowed), allowed),
                 "{method} {path}: {answer}"
             );
+            let mut why = place.command(clawjail());
+            why.args(["why", "--profile", "requests", "--host", host, "--method", method, "--path", path, "--json"]);
+            let why = world.enter(place, &why).output().expect("nsenter is there");
+            assert_eq!((why.stdout, why.status.code()), (output.stdout, output.status.code()), "{method} {path}");
             let script = format!(
                 "curl -sS --path-as-is -o /dev/null -w '%{{http_code}}' -X {method} -m 3 'http://{host}{path}'"
             );

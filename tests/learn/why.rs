@@ -155,3 +155,37 @@ fn a_run_of_a_ledger_is_found_by_the_beginning_of_its_id() {
         },
     );
 }
+
+#[test]
+fn a_request_is_judged_by_method_and_path_and_the_access_of_a_file_is_not_asked_of_a_host() {
+    in_tiers(
+        |tier| tier == Tier::User,
+        |place| {
+            let name = format!("why-{}", place.token);
+            let rules = "summary = \"x\"\nextends = \"offline\"\n[egress]\nallow = [\"plain.example\"]\n[[egress.http]]\n\
+                         host = \"api.example\"\nmethods = [\"GET\"]\npaths = [\"/repos/**\"]\n";
+            place.write_profile(&name, rules);
+            let why = |words: &[&str]| asked(place, &[&["why", "--profile", &name, "--host"], words].concat());
+            let cases: [(&[&str], i32, &str); 5] = [
+                (&["api.example", "--path", "/repos/a/b"], 0, "allowed: GET /repos/a/b of api.example port 443"),
+                (
+                    &["api.example", "--method", "POST", "--path", "/repos/a"],
+                    126,
+                    "denied: POST /repos/a of api.example",
+                ),
+                (&["api.example", "--path", "/user"], 126, "denied: GET /user of api.example"),
+                (&["api.example", "--path", "/repos/../user"], 126, "denied: "),
+                (&["plain.example", "--method", "DELETE"], 0, "allowed: DELETE / of plain.example"),
+            ];
+            for (words, code, wanted) in cases {
+                let answer = why(words);
+                assert_eq!(answer.status.code(), Some(code), "{words:?}: {answer:?}");
+                assert!(text(&answer.stdout).starts_with(wanted), "{words:?}: {answer:?}");
+            }
+            for nonsense in [["api.example", "--access", "write"], ["api.example", "--workspace", "."]] {
+                assert_eq!(why(&nonsense).status.code(), Some(2), "{nonsense:?}");
+            }
+            place.remove_profile(&name);
+        },
+    );
+}
