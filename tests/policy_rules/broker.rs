@@ -6,7 +6,7 @@ use clawjail::confine;
 use clawjail::plan::filter::{Otherwise, compile};
 use clawjail::sys::seccomp::{self, Answer};
 
-use crate::kernel::{in_child, no_new_privs, raw};
+use crate::kernel::{Call, in_child, no_new_privs, raw};
 use crate::{Checks, ENOSYS, shipped};
 
 /// Names that are made are asked about, what is only opened is not, and the answers arrive.
@@ -43,39 +43,60 @@ pub fn all(checks: &mut Checks) {
     checks.check("broker: asks about names that are made, and its answers arrive", &wrong);
 }
 
+/// What becomes of a call under a filter that asks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Becomes {
+    /// It is asked about.
+    Asked,
+    /// The kernel has it.
+    Passed,
+    /// There is no such call.
+    Missing,
+}
+
 /// Which calls are asked about where the broker keeps settings of git: whatever could change a file by its path, and nothing beside it.
 pub fn of_git(checks: &mut Checks) {
-    let program = compile(&shipped(&["broker", "broker-git"]), Otherwise::Allow).expect("compiles");
+    use Becomes::{Asked, Missing, Passed};
     let here = libc::AT_FDCWD as u64;
     let path = c"/nowhere/at/all".as_ptr() as u64;
-    let opening = |flags: i32| (libc::SYS_openat, [here, path, flags as u64, 0]);
+    let opening = |flags: i32| call(libc::SYS_openat, [here, path, flags as u64, 0, 0, 0]);
     let calls = [
-        (true, opening(libc::O_WRONLY)),
-        (true, opening(libc::O_RDWR | libc::O_CLOEXEC)),
-        (true, opening(libc::O_RDONLY | libc::O_TRUNC)),
-        (true, opening(libc::O_RDONLY | libc::O_CREAT)),
-        (false, opening(libc::O_RDONLY | libc::O_CLOEXEC)),
-        (false, opening(libc::O_PATH)),
-        (true, (libc::SYS_truncate, [path, 0, 0, 0])),
-        (true, (libc::SYS_unlinkat, [here, path, 0, 0])),
-        (false, (libc::SYS_unlinkat, [here, path, libc::AT_REMOVEDIR as u64, 0])),
-        (true, (libc::SYS_fchmod, [0, 0o644, 0, 0])),
-        (true, (libc::SYS_fchmodat, [here, path, 0o644, 0])),
-        (true, (libc::SYS_fchmodat2, [here, path, 0o644, 0])),
-        (false, (libc::SYS_ftruncate, [99, 0, 0, 0])),
-        (false, (libc::SYS_fsetxattr, [99, path, path, 1])),
+        (Asked, opening(libc::O_WRONLY)),
+        (Asked, opening(libc::O_RDWR | libc::O_CLOEXEC)),
+        (Asked, opening(libc::O_RDONLY | libc::O_TRUNC)),
+        (Asked, opening(libc::O_RDONLY | libc::O_CREAT)),
+        (Passed, opening(libc::O_RDONLY | libc::O_CLOEXEC)),
+        (Passed, opening(libc::O_PATH)),
+        (Asked, call(libc::SYS_truncate, [path, 0, 0, 0, 0, 0])),
+        (Asked, call(libc::SYS_unlinkat, [here, path, 0, 0, 0, 0])),
+        (Passed, call(libc::SYS_unlinkat, [here, path, libc::AT_REMOVEDIR as u64, 0, 0, 0])),
+        (Asked, call(libc::SYS_fchmod, [0, 0o644, 0, 0, 0, 0])),
+        (Asked, call(libc::SYS_fchmodat, [here, path, 0o644, 0, 0, 0])),
+        (Asked, call(libc::SYS_fchmodat2, [here, path, 0o644, 0, 0, 0])),
+        (Passed, call(libc::SYS_ftruncate, [99, 0, 0, 0, 0, 0])),
+        (Missing, call(libc::SYS_fsetxattr, [99, path, path, 1, 0, 0])),
     ];
-    let asked: Vec<_> = calls.iter().filter(|(asked, _)| *asked).map(|(_, call)| *call).collect();
+    let name = "broker-git: asks about what changes a file by its path, and about nothing beside it";
+    asks_about(checks, name, &["broker", "broker-git"], &calls);
+}
+
+/// A call by libc's number.
+pub fn call(number: i64, arguments: [u64; 6]) -> Call {
+    (number as u32, arguments)
+}
+
+/// Makes each call under the sets `worn`, and holds what becomes of it against what is written beside it.
+pub fn asks_about(checks: &mut Checks, name: &str, worn: &[&str], calls: &[(Becomes, Call)]) {
+    let program = compile(&shipped(worn), Otherwise::Allow).expect("compiles");
+    let asked: Vec<i64> =
+        calls.iter().filter(|(becomes, _)| *becomes == Becomes::Asked).map(|(_, call)| i64::from(call.0)).collect();
     let report = in_child(asked.len() + 1, |report| {
         no_new_privs();
         let listener = confine::seccomp::install_with_listener(&program).expect("a listener");
         // SAFETY: this process has one thread.
         let asker = unsafe { libc::fork() };
         if asker == 0 {
-            let call = |(number, [a, b, c, d]): (i64, [u64; 4])| raw(number as u32, [a, b, c, d, 0, 0]);
-            let right = calls.iter().all(|(asked, arguments)| (call(*arguments) == -i64::from(libc::EXDEV)) == *asked);
-            let missing = raw(libc::SYS_fsetxattr as u32, [99, path, path, 1, 0, 0]) == ENOSYS;
-            std::process::exit(i32::from(!right || !missing))
+            std::process::exit(first_wrong(calls));
         }
         for _ in &asked {
             let question = seccomp::receive(listener.as_fd()).expect("a question");
@@ -87,10 +108,23 @@ pub fn of_git(checks: &mut Checks) {
         unsafe { libc::waitpid(asker, &raw mut status, 0) };
         report(i64::from(libc::WEXITSTATUS(status)));
     });
-    let wanted: Vec<i64> = asked.iter().map(|(number, _)| *number).chain([0]).collect();
+    let wanted: Vec<i64> = asked.iter().copied().chain([0]).collect();
     let wrong =
         if report.values == wanted { vec![] } else { vec![format!("{:?} {:#x}", report.values, report.status)] };
-    checks.check("broker-git: asks about what changes a file by its path, and about nothing beside it", &wrong);
+    checks.check(name, &wrong);
+}
+
+/// Makes them; the number of the first one that became something else, from 1, or 0.
+fn first_wrong(calls: &[(Becomes, Call)]) -> i32 {
+    let is_wrong = |(becomes, (number, arguments)): &(Becomes, Call)| {
+        let answered = match raw(*number, *arguments) {
+            ENOSYS => Becomes::Missing,
+            answer if answer == -i64::from(libc::EXDEV) => Becomes::Asked,
+            _ => Becomes::Passed,
+        };
+        answered != *becomes
+    };
+    calls.iter().position(is_wrong).map_or(0, |index| index as i32 + 1)
 }
 
 /// Ends with 0 when every answer was the listener's.

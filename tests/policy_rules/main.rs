@@ -7,6 +7,7 @@
 mod broker;
 mod effects;
 mod kernel;
+mod observe;
 mod sockets;
 mod trial;
 
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
     effects::all(&mut checks);
     broker::all(&mut checks);
     broker::of_git(&mut checks);
+    observe::all(&mut checks);
     let Checks { passed, failed } = checks;
     let result = if failed == 0 { "ok" } else { "FAILED" };
     println!("\ntest result: {result}. {passed} passed; {failed} failed");
