@@ -114,6 +114,7 @@ pub fn compile(profile: &Profile, request: &Request, host: &HostFacts, tiers: &T
     let naming = decide_naming(profile, &shields, host);
     let recording = if host.seccomp_notify { profile.recording } else { Recording::Off };
     let (view, rules) = view::build(profile, request, host, &paths);
+    let identity = choose_identity(profile, request, host);
     let plan = Plan {
         profile: profile.name.clone(),
         sources: profile.sources.clone(),
@@ -122,14 +123,14 @@ pub fn compile(profile: &Profile, request: &Request, host: &HostFacts, tiers: &T
         landlock: Landlock { abi: host.landlock_abi, rules, deny_tcp: !host.tier.has_namespaces() },
         shields,
         naming,
-        identity: choose_identity(profile, request, host),
         egress: profile.egress.rules.clone(),
         syscalls: choose_syscalls(profile, host, naming, tiers),
         limits: set_limits(profile, request, host),
         recording,
         asks: host.seccomp_notify,
         watched: if recording == Recording::Full { shield::elsewhere(profile, &paths) } else { Vec::new() },
-        environment: make_environment(profile, request, &paths),
+        environment: make_environment(profile, request, &paths, &identity),
+        identity,
         pass: profile.environment.pass.clone(),
         workspace: paths.workspace.clone(),
         cwd: place_cwd(request, &paths),
@@ -286,7 +287,12 @@ fn set_limits(profile: &Profile, request: &Request, host: &HostFacts) -> Limits 
     }
 }
 
-fn make_environment(profile: &Profile, request: &Request, paths: &Paths) -> BTreeMap<String, String> {
+fn make_environment(
+    profile: &Profile,
+    request: &Request,
+    paths: &Paths,
+    identity: &Identity,
+) -> BTreeMap<String, String> {
     let caller_home = request.caller.home.to_string_lossy();
     let mut environment: BTreeMap<String, String> = profile
         .environment
@@ -300,6 +306,11 @@ fn make_environment(profile: &Profile, request: &Request, paths: &Paths) -> BTre
     environment.insert("TMPDIR".into(), tmp);
     environment.insert("USER".into(), "agent".into());
     environment.insert("LOGNAME".into(), "agent".into());
+    let own = |name: &String| name.starts_with("GIT_CONFIG");
+    let settings = profile.environment.set.keys().any(own) || profile.environment.pass.iter().any(own);
+    if matches!(identity, Identity::ThrowAway { .. }) && !settings {
+        environment.extend(OWNERS_DO_NOT_COUNT.map(|(name, value)| (name.into(), value.into())));
+    }
     let rules = &profile.egress.rules;
     if rules.end_tls() {
         environment.extend(view::TRUST_VARIABLES.map(|(name, value)| (name.to_owned(), value.to_owned())));
@@ -312,6 +323,11 @@ fn make_environment(profile: &Profile, request: &Request, paths: &Paths) -> BTre
     }
     environment
 }
+
+/// git's index knows a file by its owner, too. Where each jail has a uid of its own, git would take every file of a workspace for a
+/// changed one, and read all of them in each run. Sizes and times stay.
+const OWNERS_DO_NOT_COUNT: [(&str, &str); 3] =
+    [("GIT_CONFIG_COUNT", "1"), ("GIT_CONFIG_KEY_0", "core.checkStat"), ("GIT_CONFIG_VALUE_0", "minimal")];
 
 /// By what programs are asked to use a proxy, and not to go around it. Where the gate is, the launcher says.
 const PROXY: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
