@@ -12,7 +12,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 
 use super::asking::{Asked, Asker, Unread, sets_mode};
 use super::lost::{Lost, Question};
@@ -50,9 +50,14 @@ impl Broker {
         }
     }
 
-    /// The descriptors to wait on.
+    /// The listeners to wait on, in the order of [`Broker::serve`].
     pub fn listeners(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.listeners.iter().map(|(_, listener)| listener.as_fd()).chain(self.recorder.ready())
+        self.listeners.iter().map(|(_, listener)| listener.as_fd())
+    }
+
+    /// What else is to be waited on, if anything.
+    pub fn ended(&self) -> Option<BorrowedFd<'_>> {
+        self.recorder.ready()
     }
 
     /// Takes over the listener of a new run.
@@ -68,10 +73,13 @@ impl Broker {
     /// Answers one question of each listener that has one, and lets go of those that the kernel no longer answers for:
     /// closing one has every call that waits on it, and every later one, fail with `ENOSYS`. Returns those whose last
     /// process is ending.
-    pub fn serve(&mut self) -> Vec<(Option<Run>, OwnedFd)> {
+    ///
+    /// `states` are of the listeners that there were when they were waited for, in their order; whichever came since is heard next.
+    pub fn serve(&mut self, states: &[State]) -> Vec<(Option<Run>, OwnedFd)> {
         let mut gone = Vec::new();
-        for (run, listener) in std::mem::take(&mut self.listeners) {
-            let served = match state(listener.as_fd()) {
+        let states = states.iter().copied().chain(std::iter::repeat(State::Quiet));
+        for ((run, listener), state) in std::mem::take(&mut self.listeners).into_iter().zip(states) {
+            let served = match state {
                 State::Asking => self.answer_next(run, listener.as_fd()),
                 State::Quiet => Ok(()),
                 State::Gone => {
@@ -147,7 +155,8 @@ impl Broker {
         let Some(asker) = Asker::new(listener, notification) else { return (None, not_understood(notification)) };
         if observing::is_told(notification) {
             let told = observing::read(&asker, notification);
-            if asker.still_waits() {
+            // What is known is not noted again, so it does not matter whose it was.
+            if !self.recorder.knows(run, &told) && asker.still_waits() {
                 self.recorder.told(run, &asker, told);
             }
             return (None, Answer::Continue);
@@ -202,22 +211,24 @@ fn unless_gone<T>(called: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-enum State {
+/// What a listener has for us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// A question.
     Asking,
+    /// Nothing.
     Quiet,
+    /// Nobody is left who could ask.
     Gone,
 }
 
-fn state(listener: BorrowedFd<'_>) -> State {
-    let mut watched = [PollFd::new(listener, PollFlags::POLLIN)];
-    match poll(&mut watched, PollTimeout::ZERO) {
-        Ok(_) => {}
-        Err(_) => return State::Quiet,
-    }
-    let [watched] = watched;
-    match watched.revents() {
-        Some(events) if events.contains(PollFlags::POLLIN) => State::Asking,
-        Some(events) if events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) => State::Gone,
-        _ => State::Quiet,
+impl State {
+    /// As poll(2) says it.
+    pub fn of(events: Option<PollFlags>) -> State {
+        match events {
+            Some(events) if events.contains(PollFlags::POLLIN) => State::Asking,
+            Some(events) if events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) => State::Gone,
+            _ => State::Quiet,
+        }
     }
 }

@@ -1,7 +1,11 @@
 //! How processes end that somebody else waits for: one descriptor each, which the kernel makes readable when its process is gone.
+//!
+//! To be woken by each end costs more than all else that is recorded of a process. So while programs begin one after another nobody
+//! is: ends are gathered when the next one begins, or when it has been quiet for a moment. From then on each end wakes us.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
@@ -11,6 +15,9 @@ use crate::wire::privsep::Run;
 /// Most processes that are waited for at once: init has no more descriptors than its runs.
 const MOST: usize = 160;
 
+/// How long after the last program began it is quiet, and how late an end before that is noticed at most.
+const QUIET: Duration = Duration::from_millis(5);
+
 /// Which execution it is: its run, and its place in that run's list.
 pub type Execution = (Run, usize);
 
@@ -19,22 +26,33 @@ pub struct Ends {
     ready: Epoll,
     alive: BTreeMap<u32, (OwnedFd, Execution)>,
     told: bool,
+    busy_until: Option<Instant>,
 }
 
 impl Ends {
     /// None yet; `None` where the kernel has no means.
     pub fn new() -> Option<Ends> {
         let ready = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).ok()?;
-        Some(Ends { ready, alive: BTreeMap::new(), told: pidfd::tells_of_ends() })
+        Some(Ends { ready, alive: BTreeMap::new(), told: pidfd::tells_of_ends(), busy_until: None })
     }
 
-    /// What becomes readable when one has ended.
-    pub fn ready(&self) -> BorrowedFd<'_> {
-        self.ready.0.as_fd()
+    /// What becomes readable when one has ended; `None` while they are gathered without.
+    pub fn ready(&self) -> Option<BorrowedFd<'_>> {
+        self.busy_until.is_none().then(|| self.ready.0.as_fd())
+    }
+
+    /// Whether it was quiet for long enough that ends are to be gathered, or is.
+    pub fn is_due(&mut self) -> bool {
+        if self.busy_until.is_some_and(|until| Instant::now() < until) {
+            return false;
+        }
+        self.busy_until = None;
+        true
     }
 
     /// Waits for `pid` from now on. Returns what it was before, if that was waited for, and the process above it.
     pub fn begin(&mut self, pid: u32, execution: Execution) -> (Option<Execution>, Option<u32>) {
+        self.busy_until = Instant::now().checked_add(QUIET);
         if let Some((process, was)) = self.alive.get_mut(&pid) {
             let before = std::mem::replace(was, execution);
             return (Some(before), pidfd::info(process.as_fd()).ok().map(|info| info.parent));

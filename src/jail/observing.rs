@@ -15,6 +15,8 @@ use crate::sys::seccomp::Notification;
 /// Most arguments of one command that are kept, and most bytes of all of them.
 const MOST_ARGUMENTS: usize = 64;
 const MOST_ARGUMENT_BYTES: usize = 4096;
+/// Bytes of each argument that are read at first, all at once.
+const SHORT: usize = 128;
 /// A DNS message over UDP without extensions; longer questions are not looked at.
 const LONGEST_QUESTION: usize = 512;
 
@@ -120,19 +122,25 @@ fn execution(asker: &Asker<'_>, notification: &Notification) -> Option<Told> {
 
 /// The arguments, and whether any were left out.
 fn arguments(asker: &Asker<'_>, address: u64) -> (Vec<Vec<u8>>, bool) {
+    let words = asker.words(address, MOST_ARGUMENTS + 1);
+    let pointers: Vec<u64> = words.iter().copied().take_while(|pointer| *pointer != 0).take(MOST_ARGUMENTS).collect();
+    let whole = words.get(pointers.len()) == Some(&0);
+    let mut pieces = asker.pieces(&pointers, SHORT).into_iter();
     let (mut arguments, mut left) = (Vec::new(), MOST_ARGUMENT_BYTES);
-    for pointer in asker.words(address, MOST_ARGUMENTS + 1) {
-        if pointer == 0 {
-            return (arguments, false);
-        }
-        let Some(text) = asker.text_of(pointer, left) else { return (arguments, true) };
-        left = left.saturating_sub(text.0.len() + 1);
-        arguments.push(text.0);
-        if !text.1 || left == 0 || arguments.len() == MOST_ARGUMENTS {
+    for pointer in pointers {
+        let short = pieces.next().and_then(|piece| {
+            let end = piece.iter().position(|byte| *byte == 0)?;
+            piece.get(..end).map(<[u8]>::to_vec)
+        });
+        let text = short.filter(|text| text.len() < left).map(|text| (text, true));
+        let Some((text, ended)) = text.or_else(|| asker.text_of(pointer, left)) else { return (arguments, true) };
+        left = left.saturating_sub(text.len() + 1);
+        arguments.push(text);
+        if !ended || left == 0 {
             return (arguments, true);
         }
     }
-    (arguments, true)
+    (arguments, !whole)
 }
 
 fn address(asker: &Asker<'_>, address: u64, length: u64) -> Option<SocketAddr> {

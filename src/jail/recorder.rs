@@ -122,23 +122,31 @@ impl Recorder {
 
     /// What becomes readable when a process has ended.
     pub fn ready(&self) -> Option<BorrowedFd<'_>> {
-        self.ends.as_ref().map(Ends::ready)
+        self.ends.as_ref().and_then(Ends::ready)
     }
 
     /// Whether something is to be looked at that only time will show.
     pub fn has_to_wait(&self) -> bool {
-        self.runs.values().any(|notes| !notes.pending.is_empty())
+        self.ends.as_ref().is_some_and(|ends| ends.ready().is_none())
+            || self.runs.values().any(|notes| !notes.pending.is_empty())
     }
 
-    /// Looks at what has become of processes and sockets.
+    /// Looks at what has become of processes and sockets, when it is time.
     pub fn look(&mut self) {
+        if self.ends.as_mut().is_some_and(Ends::is_due) {
+            self.gather();
+        }
+        for notes in self.runs.values_mut().filter(|notes| !notes.pending.is_empty()) {
+            notes.find_listeners();
+        }
+    }
+
+    /// Notes which processes have ended.
+    fn gather(&mut self) {
         for ((run, number), status) in self.ends.as_mut().map(Ends::gather).unwrap_or_default() {
             if let Some(notes) = self.runs.get_mut(&run) {
                 notes.end(number, status);
             }
-        }
-        for notes in self.runs.values_mut().filter(|notes| !notes.pending.is_empty()) {
-            notes.find_listeners();
         }
     }
 
@@ -186,10 +194,29 @@ impl Recorder {
         }
     }
 
-    /// A command said what it is about to do.
+    /// Whether there is nothing to note of what a command said.
+    pub fn knows(&self, run: Option<Run>, told: &Told) -> bool {
+        let notes = run.and_then(|run| self.runs.get(&run));
+        match told {
+            Told::Read(path) => notes.is_none_or(|notes| notes.reads.contains(path)),
+            Told::Execute { .. } | Told::Reach(_) | Told::LookUp(_) | Told::Listen(_) | Told::Nothing => {
+                notes.is_none()
+            }
+        }
+    }
+
+    /// A command said what it is about to do, and it is not known.
     pub fn told(&mut self, run: Option<Run>, asker: &Asker<'_>, told: Told) {
-        let unreadable = if let Told::Read(path) = &told { self.unreadable(path) } else { None };
         let Some(run) = run else { return };
+        let unreadable = match &told {
+            Told::Read(path) => self.unreadable(path),
+            Told::Execute { .. } => {
+                // In their order, so that the one who waited for an end is not told of as having begun before it.
+                self.gather();
+                None
+            }
+            _ => None,
+        };
         let Some(notes) = self.runs.get_mut(&run) else { return };
         match told {
             Told::Execute { path, argv, cut } => self.executed(run, asker, &path, (argv, cut)),
@@ -229,9 +256,13 @@ impl Recorder {
     fn executed(&mut self, run: Run, asker: &Asker<'_>, path: &Path, (argv, cut): (Vec<Vec<u8>>, bool)) {
         let Some(notes) = self.runs.get_mut(&run) else { return };
         if !is_program(path) {
+            let hidden = sight::hidden(&self.shields, path).filter(|shield| shield.effect == Effect::Hide);
+            if let Some(shield) = hidden {
+                notes.deny(asker, ("execute".into(), "view", bytes(path), shield.pattern.clone()));
+            }
             return;
         }
-        if !sight::grants(&self.rules, path, sight::Wish::Execute) {
+        if !granted(&self.rules, path, sight::Wish::Execute) {
             return notes.deny(asker, ("execute".into(), "landlock", bytes(path), String::new()));
         }
         let number = notes.observed.executions.len();
@@ -244,6 +275,7 @@ impl Recorder {
 
     /// What was noted of a run that is over, whose first process was `leader` and ended with `status`.
     pub fn finish(&mut self, run: Run, leader: u32, status: i32) -> (Vec<Denied>, Box<Observed>) {
+        self.gather();
         self.look();
         let Some(mut notes) = self.runs.remove(&run) else { return Default::default() };
         if let Some(ends) = &mut self.ends {
@@ -265,7 +297,7 @@ impl Recorder {
             return Some(("landlock", shield.pattern.clone()));
         }
         match access(path, AccessFlags::R_OK) {
-            Ok(()) if sight::grants(&self.rules, path, sight::Wish::Read) => None,
+            Ok(()) if granted(&self.rules, path, sight::Wish::Read) => None,
             Ok(()) => {
                 let listed = sight::rights(&self.rules, path).list && path.is_dir();
                 (!listed).then(|| ("landlock", String::new()))
@@ -296,6 +328,11 @@ impl First {
         };
         Some(First { path: path?, argv: command.argv.clone() })
     }
+}
+
+/// Whether the plan grants that, of the path as it is written or of what its links lead to.
+fn granted(rules: &BTreeMap<PathBuf, Rights>, path: &Path, wish: sight::Wish) -> bool {
+    sight::grants(rules, path, wish) || path.canonicalize().is_ok_and(|real| sight::grants(rules, &real, wish))
 }
 
 /// Whether somebody may execute it.
@@ -363,9 +400,6 @@ impl Notes {
     }
 
     fn read(&mut self, path: PathBuf) {
-        if self.reads.contains(&path) {
-            return;
-        }
         let more = path.as_os_str().len() + 16;
         if self.reads.len() >= MOST_READS || self.read_bytes.saturating_add(more) > MOST_READ_BYTES {
             self.observed.more_reads = self.observed.more_reads.saturating_add(1);

@@ -16,7 +16,7 @@ use nix::sys::stat::Mode;
 use nix::sys::time::TimeSpec;
 use nix::unistd::Pid;
 
-use super::broker::Broker;
+use super::broker::{Broker, State};
 use super::channel::{Arrived, Channel};
 use super::command::{Assignment, Stdio, Word, Worn};
 use super::recorder::First;
@@ -91,7 +91,9 @@ struct Ready {
     dead: bool,
     spare: bool,
     speaking: Vec<Run>,
-    asked: bool,
+    ended: bool,
+    // Of each listener that was waited on.
+    asked: Vec<State>,
 }
 
 /// Whether to go on.
@@ -131,7 +133,7 @@ impl<'a> Runs<'a> {
             if ready.spare {
                 self.hear_spare()?;
             }
-            if ready.asked && self.serve_broker()? == Next::Stop {
+            if ready.is_asked() && self.serve_broker(&ready.asked)? == Next::Stop {
                 return Ok(());
             }
             if ready.dead {
@@ -161,11 +163,15 @@ impl<'a> Runs<'a> {
         let mut watched = vec![watch(self.launcher.as_fd()), watch(ended.as_fd())];
         watched.extend(speaking.iter().map(|(_, words)| watch(*words)));
         watched.extend(spare.map(watch));
+        let ends = self.broker.ended();
+        watched.extend(ends.map(watch));
+        let listeners = watched.len();
         watched.extend(self.broker.listeners().map(watch));
         match ppoll(&mut watched, self.patience().map(TimeSpec::from_duration), None) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
+        let asked = watched.iter().skip(listeners).map(|watched| State::of(watched.revents())).collect();
         let mut ready = watched.iter().map(|watched| watched.any().unwrap_or(true));
         let mut next = || ready.next().unwrap_or(true);
         Ok(Ready {
@@ -173,7 +179,8 @@ impl<'a> Runs<'a> {
             dead: next(),
             speaking: speaking.iter().filter(|_| next()).map(|(run, _)| *run).collect(),
             spare: spare.is_some() && next(),
-            asked: ready.any(|ready| ready),
+            ended: ends.is_some() && next(),
+            asked,
         })
     }
 
@@ -190,9 +197,9 @@ impl<'a> Runs<'a> {
 
     /// Answers what is asked. A run whose listener has nobody left is ending: its first process is waited for at once,
     /// which takes it one wake-up less to be heard of.
-    fn serve_broker(&mut self) -> Result<Next, Failed> {
+    fn serve_broker(&mut self, states: &[State]) -> Result<Next, Failed> {
         let mut next = Next::Continue;
-        for (run, listener) in self.broker.serve() {
+        for (run, listener) in self.broker.serve(states) {
             let leader = run.and_then(|run| self.leaders.get(&run)).map(|leader| leader.runner.pid);
             if let Some(pid) = leader {
                 // Only those count as listened to that have not begun to end.
@@ -414,7 +421,11 @@ impl Leader {
 
 impl Ready {
     fn anything(&self) -> bool {
-        self.told || self.dead || self.spare || self.asked || !self.speaking.is_empty()
+        self.told || self.dead || self.spare || self.ended || self.is_asked() || !self.speaking.is_empty()
+    }
+
+    fn is_asked(&self) -> bool {
+        self.asked.iter().any(|state| *state != State::Quiet)
     }
 }
 

@@ -69,6 +69,8 @@ fn what_is_hidden_and_asked_for_is_a_denial_where_everything_is_recorded_and_adm
         let plain = Jail::new(place).bash(script);
         assert!(unseen(&plain) && !unseen(&ran), "{}", plain.verdict["evidence"]);
         assert_eq!(plain.verdict["evidence"]["complete"], false);
+        let run_of_a_key = Jail::new(place).option("--record").option("full").bash("~/.ssh/id_rsa; true");
+        assert!(denials(&run_of_a_key).iter().any(|one| one.starts_with("execute ") && one.ends_with(".ssh/id_rsa")));
     });
 }
 
