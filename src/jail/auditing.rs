@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::policy::syscalls::numbers::{Architecture, Call};
 use crate::policy::syscalls::{Action, SyscallPolicy};
-use crate::sys::audit::{ACCESS, DOMAIN, Records, SECCOMP};
+use crate::sys::audit::{ACCESS, DOMAIN, Records, SECCOMP, Status};
 use crate::wire::privsep::{Denied, End};
 
 /// Most different denials that are listed.
@@ -22,8 +22,14 @@ const MOST: usize = 256;
 const MOST_PENDING: usize = 4096;
 /// Records that are read at once, before anything else is looked at.
 const AT_ONCE: usize = 4096;
-/// How long the kernel takes to hand a record over, nearly always.
-const ON_ITS_WAY: Duration = Duration::from_millis(5);
+/// How long the kernel takes to hand a record over, nearly always, once it has taken it from its queue.
+const ON_ITS_WAY: Duration = Duration::from_millis(1);
+/// The same for one that it may have in its queue still, where we may not ask.
+const UNTOLD: Duration = Duration::from_millis(5);
+/// How long we read what is left at the end, at most.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The number of the question at the beginning. Those at the end have higher ones.
+const FIRST: u32 = 1;
 
 /// What was tried, by what it was denied, and on what.
 type Key = (&'static str, &'static str, Vec<u8>);
@@ -53,16 +59,21 @@ pub struct Audited {
     pub denials: Vec<Denied>,
     /// Whether Landlock's records arrive on this host.
     pub landlock: bool,
-    /// Records that could not be kept.
+    /// Records that could not be kept. What the host's audit had no room for counts, whosever it was.
     pub lost: u64,
+    /// Whether it is known what the host's audit had no room for.
+    pub counted: bool,
 }
 
 impl Auditing {
     /// Listens for records of `uid`, whose calls `policy` filters; `None` where they cannot be read.
     pub fn begin(uid: u32, policy: &SyscallPolicy) -> Option<Auditing> {
         let missing = policy.rules.iter().filter(|rule| rule.action == Action::Missing);
+        let records = Records::listen().ok()?;
+        // Answered while the run is under way. What cannot be asked is not answered either.
+        let _ = records.ask(FIRST);
         Some(Auditing {
-            records: Records::listen().ok()?,
+            records,
             uid,
             missing: missing.map(|rule| rule.call.clone()).collect(),
             own: std::fs::read_link("/proc/self/exe")
@@ -84,29 +95,94 @@ impl Auditing {
 
     /// Reads what has arrived.
     pub fn read(&mut self) {
+        self.read_some();
+    }
+
+    /// Says whether there was nothing left.
+    fn read_some(&mut self) -> bool {
         for _ in 0..AT_ONCE {
             match self.records.next() {
                 Ok((kind, record)) => self.take(kind, &record),
-                Err(Errno::ENOBUFS) => self.lost = self.lost.saturating_add(1),
-                Err(_) => return,
+                // How many were lost is asked at the end.
+                Err(Errno::ENOBUFS) => {}
+                Err(_) => return true,
+            }
+        }
+        false
+    }
+
+    /// The end of the run: what the kernel has is waited for.
+    pub fn finish(mut self, end: End) -> Audited {
+        let until = Instant::now() + PATIENCE;
+        let statuses = self.settle(until);
+        if statuses.is_none() {
+            // Unless all went well.
+            self.read_for(if end == End::Exited(0) { Duration::ZERO } else { UNTOLD }, until);
+        }
+        let lost = statuses.map_or(0, |(first, last)| u64::from(last.lost.wrapping_sub(first.lost)));
+        let enabled = statuses.map(|(first, last)| first.enabled && last.enabled);
+        Audited {
+            lost: self.lost.saturating_add(self.records.dropped()).saturating_add(lost),
+            denials: self.denied.into_values().collect(),
+            landlock: enabled.unwrap_or(self.landlock),
+            counted: enabled.is_some(),
+        }
+    }
+
+    /// Reads until the kernel says that it holds nothing back. How its audit was at the beginning, and is now; nothing where it may
+    /// not be asked.
+    fn settle(&mut self, until: Instant) -> Option<(Status, Status)> {
+        let (mut first, mut number) = (None, FIRST);
+        loop {
+            number += 1;
+            self.records.ask(number).ok()?;
+            let last = self.await_answer(number, &mut first, until)?;
+            self.read_for(Duration::ZERO, until);
+            if last.waiting == 0 {
+                // Nothing at all, and there was time for it while we asked.
+                let patience = if self.denied.is_empty() && number == FIRST + 1 { Duration::ZERO } else { ON_ITS_WAY };
+                self.read_for(patience, until);
+                return Some((first?, last));
             }
         }
     }
 
-    /// The end of the run: what is on its way is waited for, a moment, unless all went well.
-    pub fn finish(mut self, end: End) -> Audited {
-        let patience = if end == End::Exited(0) { Duration::ZERO } else { ON_ITS_WAY };
-        let until = Instant::now() + patience;
+    /// The answer to the question with that number, once the first one was answered too.
+    fn await_answer(&self, number: u32, first: &mut Option<Status>, until: Instant) -> Option<Status> {
+        let mut wanted = None;
         loop {
-            self.read();
-            let left = until.saturating_duration_since(Instant::now());
-            let mut watched = [PollFd::new(self.records.ready(), PollFlags::POLLIN)];
-            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
-            if left.is_zero() || !matches!(poll(&mut watched, timeout), Ok(1..)) {
-                break;
+            match self.records.answer() {
+                Ok((FIRST, status)) => *first = Some(status?),
+                Ok((answered, status)) if answered == number => wanted = Some(status?),
+                Ok(_) => {}
+                Err(Errno::EAGAIN) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+                    let mut watched = [PollFd::new(self.records.answered(), PollFlags::POLLIN)];
+                    if left.is_zero() || !matches!(poll(&mut watched, timeout), Ok(1..)) {
+                        return None;
+                    }
+                }
+                Err(_) => return None,
+            }
+            if let (Some(_), Some(wanted)) = (&first, wanted) {
+                return Some(wanted);
             }
         }
-        Audited { denials: self.denied.into_values().collect(), landlock: self.landlock, lost: self.lost }
+    }
+
+    /// Reads what is there, and what comes within `patience` after the last of it.
+    fn read_for(&mut self, patience: Duration, until: Instant) {
+        let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO);
+        while Instant::now() < until {
+            let all = self.read_some();
+            let mut watched = [PollFd::new(self.records.ready(), PollFlags::POLLIN)];
+            if all && (patience.is_zero() || !matches!(poll(&mut watched, timeout), Ok(1..))) {
+                return;
+            }
+        }
+        // More than could be read in time.
+        self.lost = self.lost.saturating_add(1);
     }
 
     fn take(&mut self, kind: u16, record: &[u8]) {
@@ -210,10 +286,12 @@ fn access(fields: &BTreeMap<&[u8], Vec<u8>>) -> Option<Key> {
         "net.connect_tcp" => ("connect", address("daddr", "dest")),
         "net.bind_tcp" => ("listen", address("saddr", "src")),
         "scope.abstract_unix_socket" => ("abstract_socket", field("path")),
+        "fs.ioctl_dev" => ("device_control", field("path")),
         // Who that is, nobody inside is to learn.
         "scope.signal" => ("signal", Some(b"a process outside".to_vec())),
         "ptrace" => ("trace", Some(b"a process outside".to_vec())),
-        _ => return None,
+        // What a later kernel denies besides is told by its name.
+        other => ("other", Some(field("path").unwrap_or_else(|| other.as_bytes().to_vec()))),
     };
     Some((kind, "landlock", what?))
 }
@@ -285,6 +363,11 @@ mod tests {
         assert_eq!(domain(&fields(plain)), Some(0x12d70c672));
         let odd = b"audit(1.2:3): domain=1 blockers=fs.make_reg path=2F610A62FF dev=\"vda\" ino=1\n\0";
         assert_eq!(of(odd), Some(("make", "landlock", b"/a\nb\xff".to_vec())));
+        let later = b"audit(1.2:3): domain=1 blockers=fs.of_a_later_kernel";
+        assert_eq!(of(later), Some(("other", "landlock", b"fs.of_a_later_kernel".to_vec())));
+        let device =
+            b"audit(1.2:3): domain=1 blockers=fs.ioctl_dev path=\"/dev/tty\" dev=\"devtmpfs\" ino=1 ioctlcmd=0x5412";
+        assert_eq!(of(device), Some(("device_control", "landlock", b"/dev/tty".to_vec())));
         let net = b"audit(1.2:3): domain=1 blockers=net.connect_tcp daddr=192.0.2.1 dest=443";
         assert_eq!(of(net), Some(("connect", "landlock", b"192.0.2.1:443".to_vec())));
         let both = b"audit(1.2:3): domain=1 blockers=fs.execute,fs.read_file path=\"/x\" dev=\"vda\" ino=1";

@@ -9,6 +9,9 @@ use crate::plan::{Identity, Limits, Plan};
 use crate::profile::recording::Recording;
 use crate::wire::privsep::{Denied, End, Observed, Peak, Used, Watch};
 
+/// The ABI of Landlock from which on it logs.
+const LOGGING: u32 = 7;
+
 /// What of a plan says who can watch.
 #[derive(Clone, Debug)]
 pub struct Witness {
@@ -16,6 +19,8 @@ pub struct Witness {
     asks: bool,
     gate: bool,
     recording: Recording,
+    // Whether this kernel writes what Landlock denies, where its audit is on (Linux 6.15).
+    logs: bool,
     limits: Limits,
     // How often the group had said no when the run began.
     refused: u64,
@@ -36,6 +41,7 @@ impl Witness {
             asks: plan.asks,
             gate: plan.has_gate(),
             recording: plan.recording,
+            logs: plan.landlock.abi >= LOGGING,
             limits: plan.limits.clone(),
             refused: group.refused_processes(),
         }
@@ -49,20 +55,23 @@ impl Witness {
             source(self.asks, "view"),
             source(self.gate, "gate"),
             source(self.asks && !self.gate && self.tier.has_namespaces(), "network"),
-            source(audited.is_some_and(|audited| audited.landlock), "landlock_audit"),
+            source(self.logs && audited.is_some_and(|audited| audited.landlock), "landlock_audit"),
             source(audited.is_some() && self.recording == Recording::Full, "seccomp_audit"),
             Some("limits".to_owned()),
         ];
         Watch {
             sources: sources.into_iter().flatten().collect(),
             unseen: self.unseen(audited),
+            uncounted: vec![
+                "open_files, file_size of other processes than the first, sizes of /tmp and home".to_owned(),
+            ],
             lost: observed.more_denials.saturating_add(audited.map_or(0, |audited| audited.lost)),
         }
     }
 
     fn unseen(&self, audited: Option<&Audited>) -> Vec<String> {
         let calls = audited.is_some() && self.recording == Recording::Full;
-        let landlock = audited.is_some_and(|audited| audited.landlock);
+        let landlock = self.logs && audited.is_some_and(|audited| audited.landlock);
         let say = |is: bool, what: &str| is.then(|| what.to_owned());
         let all = [
             say(!self.asks, "names that cannot be made or changed: this kernel asks nobody (Linux 5.14)"),
@@ -73,7 +82,10 @@ impl Witness {
             say(!calls, "system calls that the filter refuses"),
             say(!landlock, "signals, tracing and abstract sockets to the outside, and what else Landlock alone denies"),
             say(!self.tier.has_namespaces(), "sockets that the filter refuses"),
-            say(true, "limits of one process or file: open_files, file_size, sizes of /tmp and home"),
+            say(
+                audited.is_some_and(|audited| (landlock || calls) && !audited.counted),
+                "what the host's audit had no room for: to ask it needs CAP_AUDIT_CONTROL",
+            ),
         ];
         all.into_iter().flatten().collect()
     }

@@ -4,7 +4,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, sendto, setsockopt, socket,
+    sockopt,
 };
 
 /// `AUDIT_NLGRP_READLOG`.
@@ -23,10 +24,28 @@ pub const ACCESS: u16 = 1423;
 /// A domain of Landlock, `AUDIT_LANDLOCK_DOMAIN`.
 pub const DOMAIN: u16 = 1424;
 
+/// `AUDIT_GET`.
+const GET: u16 = 1000;
+/// `NLM_F_REQUEST`.
+const REQUEST: u16 = 1;
+
 /// Records of those three kinds, from now on.
 #[derive(Debug)]
 pub struct Records {
     socket: OwnedFd,
+    // For what the kernel is asked, whose answers come apart from records.
+    control: OwnedFd,
+}
+
+/// The state of the host's audit. `struct audit_status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Whether it is on.
+    pub enabled: bool,
+    /// Records that it has lost since the host started: it had no room for them, or too many came in a second.
+    pub lost: u32,
+    /// Records that it has not handed over yet.
+    pub waiting: u32,
 }
 
 impl Records {
@@ -38,7 +57,53 @@ impl Records {
         let _ = setsockopt(&socket, sockopt::RcvBufForce, &ROOM);
         only_ours(socket.as_fd())?;
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, READLOG))?;
-        Ok(Records { socket })
+        let control =
+            nix::sys::socket::socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkAudit)?;
+        Ok(Records { socket, control })
+    }
+
+    /// Asks how audit is, under a number that the answer has. Needs CAP_AUDIT_CONTROL on the host; whoever lacks it is told so
+    /// in the answer.
+    pub fn ask(&self, number: u32) -> Result<(), Errno> {
+        let header = [(HEADER as u32).to_ne_bytes(), join(GET, REQUEST), number.to_ne_bytes(), [0; 4]].concat();
+        sendto(self.control.as_raw_fd(), &header, &NetlinkAddr::new(0, 0), MsgFlags::empty()).map(drop)
+    }
+
+    /// What becomes readable with an answer.
+    pub fn answered(&self) -> BorrowedFd<'_> {
+        self.control.as_fd()
+    }
+
+    /// The next answer, with its number: `EAGAIN` when there is none, and none that says anything where it may not be asked.
+    pub fn answer(&self) -> Result<(u32, Option<Status>), Errno> {
+        let mut buffer = [0; 256];
+        let length = recv(self.control.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT)?;
+        let answer = buffer.get(..length).unwrap_or_default();
+        let word = |at: usize| Some(u32::from_ne_bytes(answer.get(at * 4..at * 4 + 4)?.try_into().ok()?));
+        let kind = answer.get(4..6).and_then(|kind| kind.try_into().ok()).map_or(0, u16::from_ne_bytes);
+        // Behind the header of four words: mask, enabled, failure, pid, rate limit, limit, lost, waiting.
+        let status = || Some(Status { enabled: word(5)? != 0, lost: word(10)?, waiting: word(11)? });
+        Ok((word(2).unwrap_or(0), if kind == GET { status() } else { None }))
+    }
+
+    /// Records that were meant for us, and came when there was no room.
+    pub fn dropped(&self) -> u64 {
+        /// `SK_MEMINFO_DROPS`, and how many words there are.
+        const DROPS: usize = 8;
+        const WORDS: usize = 9;
+        let mut words = [0_u32; WORDS];
+        let mut length = size_of_val(&words) as libc::socklen_t;
+        // SAFETY: the kernel writes at most `length` bytes to `words`, which lives until the call returns, and the length to `length`.
+        let result = unsafe {
+            libc::getsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_MEMINFO,
+                words.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        words.get(DROPS).filter(|_| result == 0).map_or(0, |drops| u64::from(*drops))
     }
 
     /// What becomes readable with the next one.
@@ -55,6 +120,11 @@ impl Records {
         let record = buffer.get(HEADER..).unwrap_or_default().to_vec();
         Ok((kind, record))
     }
+}
+
+fn join(first: u16, second: u16) -> [u8; 4] {
+    let ([a, b], [c, d]) = (first.to_ne_bytes(), second.to_ne_bytes());
+    [a, b, c, d]
 }
 
 /// Has the kernel keep other records from us: the kind is the third word of 16 bits of each, which the machine of a filter reads in

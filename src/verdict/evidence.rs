@@ -14,10 +14,13 @@ pub struct Evidence {
     pub activity: String,
     /// Who watched for denials: `broker`, `view`, `gate`, `landlock_audit`, `seccomp_audit`, `limits`.
     pub source: Vec<String>,
-    /// Whether these see every denial there can be in this jail, and none was lost.
+    /// Whether these see every denial by a rule that there can be in this jail, and none was lost. Limits are apart: `uncounted`.
     pub complete: bool,
     /// What they do not see, in words; empty when they see everything.
     pub unseen: Vec<String>,
+    /// Limits that nobody counts how often they were reached, in words.
+    #[serde(default)]
+    pub uncounted: Vec<String>,
     /// Denials that happened and are not listed.
     pub lost: u64,
 }
@@ -118,6 +121,7 @@ impl Evidence {
             source: watch.sources.clone(),
             complete: watch.unseen.is_empty() && watch.lost == 0 && !watch.sources.is_empty(),
             unseen: watch.unseen.clone(),
+            uncounted: watch.uncounted.clone(),
             lost: watch.lost,
         }
     }

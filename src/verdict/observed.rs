@@ -127,6 +127,8 @@ pub struct Watch {
     pub sources: Vec<String>,
     /// What none of them sees here, in words.
     pub unseen: Vec<String>,
+    /// Limits that nobody counts, in words.
+    pub uncounted: Vec<String>,
     /// Denials that were counted and are not listed.
     pub lost: u64,
 }

@@ -82,6 +82,9 @@ fn seen(verdict: &Verdict) -> String {
     for unseen in &evidence.unseen {
         text.push_str(&format!("  not seen: {}\n", printable(unseen)));
     }
+    for uncounted in &evidence.uncounted {
+        text.push_str(&format!("  not counted: limits of {}\n", printable(uncounted)));
+    }
     if evidence.lost > 0 {
         text.push_str(&format!("  {} denials happened and are not listed\n", evidence.lost));
     }
