@@ -59,6 +59,18 @@ fn a_flood_of_commands_and_names_leaves_the_record_small_and_says_what_it_left_o
 }
 
 #[test]
+fn more_different_denials_than_are_listed_are_counted() {
+    in_every_tier(|place| {
+        let script = "import os\nfor i in range(400):\n try: os.mkdir(f'/etc/flood{i}')\n except OSError: pass\n";
+        let ran = Jail::new(place).patient(60).run(["python3", "-c", script]);
+        let listed = denials(&ran).iter().filter(|one| one.starts_with("mkdir ")).count() as u64;
+        let lost = ran.verdict["evidence"]["lost"].as_u64().unwrap_or(0);
+        assert!(listed >= 200 && lost > 0 && listed + lost == 400, "{listed} and {lost}");
+        assert_eq!(ran.verdict["evidence"]["complete"], false);
+    });
+}
+
+#[test]
 fn whoever_tries_to_stop_the_observer_is_denied_what_everybody_is() {
     in_every_tier(|place| {
         let blind = "kill -9 1; kill -9 $PPID; kill -STOP $PPID; kill -STOP 1; ";

@@ -68,6 +68,30 @@ fn a_command_runs_under_what_was_learned_from_it_and_little_else_does() {
 }
 
 #[test]
+fn without_namespaces_a_command_runs_under_what_was_learned_from_it_too() {
+    in_tiers(
+        |tier| !tier.has_namespaces(),
+        |place| {
+            place.write("input", "b\na\n");
+            let (file, path) = out(place, "bare.toml");
+            let script = "sort input > output && cat /etc/os-release > /dev/null";
+            let learned = learn(place, &["--out", &path], script);
+            assert!(learned.status.success() && said(&learned).contains("proved: exit 0 again"), "{}", said(&learned));
+            assert!(!place.holds("output"), "the workspace was not touched");
+            let profile = std::fs::read_to_string(&file).expect("it was written");
+            assert!(profile.contains("sort\",") && profile.contains("# `output` was changed"), "{profile}");
+            assert!(!profile.contains("clawjail-learn."), "the copy is nothing to be granted: {profile}");
+            let ran = under(place, &file, script);
+            assert!(ran.status.success() && place.read("output").as_deref() == Some("a\nb\n"), "{}", said(&ran));
+            for other in ["/usr/bin/head -c1 input", "cat /etc/debian_version /etc/mime.types /etc/services"] {
+                let ran = under(place, &file, other);
+                assert!(!ran.status.success(), "{other}: {}", said(&ran));
+            }
+        },
+    );
+}
+
+#[test]
 fn nothing_outside_is_changed_while_it_learns_and_secrets_stay_secret() {
     in_tiers(Tier::has_namespaces, |place| {
         place.make_repository();
