@@ -47,7 +47,8 @@ fn order(jail: String, job: FileJob) -> FileOrder {
 
 /// `fs.stat`.
 pub fn stat(asked: FsStat) -> FileOrder {
-    order(asked.jail, FileJob::Stat { path: asked.path.0, follow: asked.follow })
+    let look = asked.look.map(|length| length.min(MOST_READ));
+    order(asked.jail, FileJob::Stat { path: asked.path.0, follow: asked.follow, look })
 }
 
 /// `fs.read`.
@@ -58,13 +59,15 @@ pub fn read(asked: FsRead) -> FileOrder {
 
 /// `fs.write`.
 pub fn write(asked: FsWrite) -> FileOrder {
-    let job = FileJob::Write { path: asked.path.0, mode: asked.mode };
+    let look = asked.look.map(|length| length.min(MOST_READ));
+    let job = FileJob::Write { path: asked.path.0, mode: asked.mode, look };
     FileOrder { jail: asked.jail, job, content: asked.content.0 }
 }
 
 /// `fs.create`.
 pub fn create(asked: FsWrite) -> FileOrder {
-    let job = FileJob::Create { path: asked.path.0, mode: asked.mode };
+    let look = asked.look.map(|length| length.min(MOST_READ));
+    let job = FileJob::Create { path: asked.path.0, mode: asked.mode, look };
     FileOrder { jail: asked.jail, job, content: asked.content.0 }
 }
 
@@ -106,7 +109,12 @@ pub async fn answer(client: &Rc<Client>, id: &Id, order: FileOrder) {
 /// Bytes that an answer may take up: as they came, as JSON, and as the line of it.
 fn most_answered(job: &FileJob) -> usize {
     match job {
-        FileJob::Read { length, .. } => usize::try_from(*length).unwrap_or(usize::MAX).saturating_mul(4),
+        FileJob::Read { length, .. }
+        | FileJob::Stat { look: Some(length), .. }
+        | FileJob::Write { look: Some(length), .. }
+        | FileJob::Create { look: Some(length), .. } => {
+            usize::try_from(*length).unwrap_or(usize::MAX).saturating_mul(4)
+        }
         FileJob::List { .. } => MOST_ANSWER,
         _ => 0,
     }
@@ -251,11 +259,11 @@ fn tell(seen: &Seen, answer: Vec<u8>) -> Result<Value, Fault> {
     let answer: Answer = postcard::from_bytes(&answer).map_err(|_| Fault::of_reason(&no_sense()))?;
     match answer {
         Answer::Done => Ok(json!(Done {})),
-        Answer::Facts(facts) => Ok(json!(Stat::from(facts))),
+        Answer::Facts(facts, seen) => Ok(json!(Stat::new(facts, seen))),
         Answer::Listed { entries, more } => {
             Ok(json!(Directory { entries: entries.into_iter().map(Listed::from).collect(), more }))
         }
-        Answer::Read { bytes, size, end } => Ok(json!(Content::new(bytes, size, end))),
+        Answer::Read(part) => Ok(json!(Content::from(part))),
         Answer::Not { errno, what } => Err(not_done(Errno::from_raw(errno), &what)),
     }
 }

@@ -15,7 +15,7 @@ use nix::fcntl::{RenameFlags, renameat2};
 
 use crate::confine::identity::errno_of;
 use crate::sys::process;
-use crate::wire::files::{Answer, Entry, Facts, FileJob, MOST_LISTED, MOST_READ};
+use crate::wire::files::{Answer, Entry, Facts, FileJob, MOST_LISTED, MOST_READ, Part};
 
 /// What does not work, and where.
 type Done<T> = Result<T, (Errno, PathBuf)>;
@@ -39,10 +39,16 @@ pub fn work(job: &FileJob) -> ! {
 
 fn perform(job: &FileJob) -> Done<Answer> {
     match job {
-        FileJob::Stat { path, follow } => stat(path_of(path), *follow),
-        FileJob::Read { path, offset, length } => read(path_of(path), *offset, *length),
-        FileJob::Write { path, mode } => write(path_of(path), *mode),
-        FileJob::Create { path, mode } => create(path_of(path), *mode),
+        FileJob::Stat { path, follow, look } => stat(path_of(path), *follow, *look),
+        FileJob::Read { path, offset, length } => read(path_of(path), *offset, *length).map(Answer::Read),
+        FileJob::Write { path, mode, look } => {
+            write(path_of(path), *mode)?;
+            look_again(path_of(path), *look)
+        }
+        FileJob::Create { path, mode, look } => {
+            create(path_of(path), *mode)?;
+            look_again(path_of(path), *look)
+        }
         FileJob::Mkdir { path, parents, mode } => make_directory(path_of(path), *parents, *mode),
         FileJob::Remove { path, recursive } => remove(path_of(path), *recursive),
         FileJob::Rename { from, to, replace } => rename(path_of(from), path_of(to), *replace),
@@ -79,16 +85,25 @@ fn kind(facts: &Metadata) -> String {
     word.to_owned()
 }
 
-fn stat(path: &Path, follow: bool) -> Done<Answer> {
+/// What a file is now that it was written, where that is asked for. Whatever became of it since, it was written.
+fn look_again(path: &Path, look: Option<u64>) -> Done<Answer> {
+    let Some(look) = look else { return Ok(Answer::Done) };
+    stat(path, true, Some(look)).or(Ok(Answer::Done))
+}
+
+fn stat(path: &Path, follow: bool, look: Option<u64>) -> Done<Answer> {
     let facts = if follow { fs::metadata(path) } else { fs::symlink_metadata(path) }.map_err(at(path))?;
     let target = facts.file_type().is_symlink().then(|| fs::read_link(path).ok()).flatten();
-    Ok(Answer::Facts(Facts {
+    // What may not be read can still be there, and that was the question.
+    let seen = look.filter(|_| facts.is_file()).and_then(|length| read(path, 0, length).ok());
+    let facts = Facts {
         kind: kind(&facts),
         size: facts.size(),
         mode: facts.mode() & 0o7777,
         modified_ms: facts.mtime().saturating_mul(1000).saturating_add(facts.mtime_nsec() / 1_000_000),
         target: target.map(|target| target.into_os_string().into_vec()),
-    }))
+    };
+    Ok(Answer::Facts(facts, seen))
 }
 
 /// Opens what is surely a regular file: a pipe would make us wait for its other end, and a device may do anything.
@@ -104,7 +119,7 @@ fn open_regular(path: &Path) -> Done<File> {
     }
 }
 
-fn read(path: &Path, offset: u64, length: u64) -> Done<Answer> {
+fn read(path: &Path, offset: u64, length: u64) -> Done<Part> {
     let mut file = open_regular(path)?;
     file.seek(SeekFrom::Start(offset)).map_err(at(path))?;
     let mut bytes = Vec::new();
@@ -114,11 +129,11 @@ fn read(path: &Path, offset: u64, length: u64) -> Done<Answer> {
     let end = bytes.len() as u64 <= wanted;
     bytes.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
     let size = file.metadata().map_err(at(path))?.size();
-    Ok(Answer::Read { bytes, size, end })
+    Ok(Part { bytes, size, end })
 }
 
 /// Beside the file, under a name of its own, then in its place: nobody ever sees half of it.
-fn write(path: &Path, mode: Option<u32>) -> Done<Answer> {
+fn write(path: &Path, mode: Option<u32>) -> Done<()> {
     // Through links: what they lead to is written, and they stay.
     let real = match path.canonicalize() {
         Ok(real) => real,
@@ -142,7 +157,7 @@ fn write(path: &Path, mode: Option<u32>) -> Done<Answer> {
         // Not there, or ours.
         let _ = fs::remove_file(&beside);
     }
-    placed.map(|()| Answer::Done)
+    placed
 }
 
 /// A name in the same directory that nobody has.
@@ -158,13 +173,13 @@ fn beside(path: &Path) -> Done<PathBuf> {
     Ok(path.with_file_name(own))
 }
 
-fn create(path: &Path, mode: Option<u32>) -> Done<Answer> {
+fn create(path: &Path, mode: Option<u32>) -> Done<()> {
     let filled = fill(path, mode.map(|mode| mode & 0o777));
     // With any other error it was there before, or was never made.
     if let Err((Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG | Errno::EIO, _)) = &filled {
         drop(fs::remove_file(path));
     }
-    filled.map(|()| Answer::Done)
+    filled
 }
 
 /// Makes `path`, which must not be there, with what comes on stdin.

@@ -16,6 +16,8 @@ pub enum FileJob {
         path: Vec<u8>,
         /// Whether a link is followed.
         follow: bool,
+        /// So many bytes of a regular file's content with it.
+        look: Option<u64>,
     },
     /// Its bytes.
     Read {
@@ -32,6 +34,8 @@ pub enum FileJob {
         path: Vec<u8>,
         /// Permission bits; those it has, or those of a new file, if not given.
         mode: Option<u32>,
+        /// What it is afterwards, with so many bytes of its content.
+        look: Option<u64>,
     },
     /// A new one, which must not be there yet. The content is on stdin.
     Create {
@@ -39,6 +43,8 @@ pub enum FileJob {
         path: Vec<u8>,
         /// Permission bits; those of a new file if not given.
         mode: Option<u32>,
+        /// What it is afterwards, with so many bytes of its content.
+        look: Option<u64>,
     },
     /// A directory.
     Mkdir {
@@ -101,17 +107,10 @@ impl FileJob {
 pub enum Answer {
     /// It is done.
     Done,
-    /// What it is.
-    Facts(Facts),
+    /// What it is, and what it holds where that was asked for and could be read.
+    Facts(Facts, Option<Part>),
     /// Its bytes.
-    Read {
-        /// Those asked for, as far as they are there.
-        bytes: Vec<u8>,
-        /// How many there are in all.
-        size: u64,
-        /// Whether there are none behind these.
-        end: bool,
-    },
+    Read(Part),
     /// What is in it.
     Listed {
         /// Sorted by name.
@@ -126,6 +125,17 @@ pub enum Answer {
         /// At which path, and through which link if there is one.
         what: String,
     },
+}
+
+/// Bytes of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Those asked for, as far as they are there.
+    pub bytes: Vec<u8>,
+    /// How many there are in all.
+    pub size: u64,
+    /// Whether there are none behind these.
+    pub end: bool,
 }
 
 /// What a file is.

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::files::{Entry, Facts};
+use super::files::{Entry, Facts, Part};
+use super::reply::Done;
 use super::text::{Text, encode};
 
 /// Answer of `fs.stat`.
@@ -19,6 +20,19 @@ pub struct Stat {
     pub modified_ms: i64,
     /// Where a link leads, as written in it.
     pub target: Option<Text>,
+    /// The beginning of a regular file, where `look` asked for it and it can be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
+}
+
+/// Answer of `fs.write` and `fs.create`: that of `fs.stat` where `look` asked for it, else nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Changed {
+    /// It is done, and this is what it is now.
+    Seen(Stat),
+    /// It is done.
+    Done(Done),
 }
 
 /// Answer of `fs.read`. Either `data` or `base64` is there.
@@ -57,9 +71,16 @@ pub struct Listed {
     pub size: u64,
 }
 
-impl From<Facts> for Stat {
-    fn from(Facts { kind, size, mode, modified_ms, target }: Facts) -> Stat {
-        Stat { kind, size, mode, modified_ms, target: target.map(Text) }
+impl Stat {
+    /// `facts` of a file, and what it holds where that was looked at.
+    pub fn new(Facts { kind, size, mode, modified_ms, target }: Facts, seen: Option<Part>) -> Stat {
+        Stat { kind, size, mode, modified_ms, target: target.map(Text), content: seen.map(Content::from) }
+    }
+}
+
+impl From<Part> for Content {
+    fn from(Part { bytes, size, end }: Part) -> Content {
+        Content::new(bytes, size, end)
     }
 }
 

@@ -17,6 +17,9 @@ pub struct FsStat {
     /// Whether what a link leads to is meant.
     #[serde(default = "yes")]
     pub follow: bool,
+    /// So many bytes of a regular file's content with it, as far as it can be read; 4 MiB at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub look: Option<u64>,
 }
 
 fn yes() -> bool {
@@ -52,6 +55,9 @@ pub struct FsWrite {
     /// Permission bits, such as 420 for 0644; those that it has, or those of a new file, if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<u32>,
+    /// Have the answer be that of `fs.stat` afterwards, with so many bytes of the content; 4 MiB at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub look: Option<u64>,
 }
 
 /// `fs.mkdir`.

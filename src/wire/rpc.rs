@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::fault::{Fault, number};
 use super::frame::{MOST_DEPTH, is_shallow};
 use super::reply::{Done, InUse, Jail, Jails, Kept, Listed, Pong, Prepared, Running, Runs, SessionEnded, Written};
-use super::reply_files::{Content, Directory, Stat};
+use super::reply_files::{Changed, Content, Directory, Stat};
 use super::reply_verdicts::{One, Page};
 use super::request::*;
 use super::request_files::*;
@@ -84,8 +84,8 @@ methods! {
     "session.end" => SessionEnd(SessionEnd) -> SessionEnded,
     "fs.stat" => FsStat(FsStat) -> Stat,
     "fs.read" => FsRead(FsRead) -> Content,
-    "fs.write" => FsWrite(FsWrite) -> Done,
-    "fs.create" => FsCreate(FsWrite) -> Done,
+    "fs.write" => FsWrite(FsWrite) -> Changed,
+    "fs.create" => FsCreate(FsWrite) -> Changed,
     "fs.mkdir" => FsMkdir(FsMkdir) -> Done,
     "fs.remove" => FsRemove(FsRemove) -> Done,
     "fs.rename" => FsRename(FsRename) -> Done,

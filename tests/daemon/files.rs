@@ -55,6 +55,29 @@ fn files_are_written_read_looked_at_listed_renamed_and_removed() {
 }
 
 #[test]
+fn a_look_has_the_facts_and_the_beginning_of_a_file_in_one_answer() {
+    let service = Service::start("");
+    let (mut client, jail) = open(&service);
+    let mut call = |method: &str, params: Value| client.call(method, with(&jail, params));
+    let content = |answer: &Value| (answer["kind"].clone(), answer["size"].clone(), answer["content"].clone());
+    let written = call("fs.write", json!({ "path": "text", "content": "one\ntwo\n", "look": 64 }));
+    let whole = json!({ "data": "one\ntwo\n", "size": 8, "end": true });
+    assert_eq!(content(&written), (json!("file"), json!(8), whole.clone()));
+    assert_eq!(content(&call("fs.stat", json!({ "path": "text", "look": 64 }))).2, whole);
+    let part = json!({ "data": "one", "size": 8, "end": false });
+    assert_eq!(content(&call("fs.stat", json!({ "path": "text", "look": 3 }))).2, part);
+    assert!(content(&call("fs.stat", json!({ "path": "text" }))).2.is_null(), "only where it is asked for");
+    let created = call("fs.create", json!({ "path": "new", "content": "x", "look": 0 }));
+    assert_eq!(content(&created).2, json!({ "data": "", "size": 1, "end": false }));
+    // What has no content, or none that may be read, is what it is all the same.
+    assert_eq!(content(&call("fs.stat", json!({ "path": ".", "look": 64 }))).2, json!(null));
+    let device = call("fs.stat", json!({ "path": "/dev/zero", "look": 64 }));
+    assert_eq!((&device["kind"], &device["content"]), (&json!("other"), &json!(null)));
+    let unreadable = call("fs.write", json!({ "path": "closed", "content": "x", "mode": 0o200, "look": 64 }));
+    assert_eq!((&unreadable["kind"], &unreadable["content"]), (&json!("file"), &json!(null)));
+}
+
+#[test]
 fn modes_and_owners_are_those_that_a_user_expects_and_writing_is_all_or_nothing() {
     let service = Service::start("");
     let (mut client, jail) = open(&service);

@@ -140,7 +140,7 @@ fn request(argv: &[&str]) -> Box<RunRequest> {
 /// Messages of ours, and numbers that stand for others.
 fn messages() -> Vec<Vec<u8>> {
     let lifetime = Lifetime { idle_ms: 1000, age_ms: u64::MAX };
-    let job = FileJob::Write { path: b"a/b".to_vec(), mode: Some(0o644) };
+    let job = FileJob::Write { path: b"a/b".to_vec(), mode: Some(0o644), look: Some(64) };
     let whole = [
         ToLauncher::Run(request(&["sh", "-c", "true"])),
         ToLauncher::Open(request(&[]), lifetime),
