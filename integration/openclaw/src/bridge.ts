@@ -13,6 +13,16 @@ interface Stat {
   kind: string;
   size: number;
   modified_ms: number;
+  content?: Part;
+}
+
+// What was seen of a file: each half of it answers one question.
+interface Seen {
+  at: number;
+  // How many commands had begun or ended by then.
+  commands: number;
+  stat: Stat | undefined;
+  content: Part | undefined;
 }
 
 interface Part {
@@ -30,10 +40,13 @@ interface Entry {
 // Bytes that a request has room for, however they are written in it.
 const MOST_AT_ONCE = 5 << 20;
 
-// OpenClaw looks at a file before and after each thing that it does with it. A look is answered together with what a file of
-// ordinary size holds, for so long and once; what changes a file by this bridge ends that.
-const AHEAD_BYTES = 64 << 10;
-const AHEAD_MS = 250;
+// OpenClaw looks at a file before and after each thing that it does with it: is it there, what is in it. Both are asked for at
+// once, together with what was to be done, up to so many bytes. Each answer holds for so long and once; a change by this bridge, and
+// a command that begins or ends, end that.
+const LOOK_BYTES = 64 << 10;
+const LOOK_MS = 100;
+// Files of which that is remembered; the oldest goes first.
+const MOST_SEEN = 16;
 // For so long a directory in which something was found is taken to be there. If it is not, whoever writes into it makes it.
 const KNOWN_MS = 1000;
 
@@ -44,7 +57,7 @@ export class Bridge implements FsBridge {
   readonly #runtime: Runtime;
   readonly #workdir: string;
   readonly #workspace: string;
-  readonly #ahead = new Map<string, { at: number; part: Promise<Part> }>();
+  readonly #seen = new Map<string, Seen>();
   readonly #directories = new Map<string, number>();
 
   constructor(runtime: Runtime, mappings: readonly Mapping[], context: BridgeContext) {
@@ -118,8 +131,7 @@ export class Bridge implements FsBridge {
   async readFile(params: PathParams & { maxBytes?: number }): Promise<Buffer> {
     const path = this.#path(params);
     const parts: Buffer[] = [];
-    // What went wrong with it is found again, and said then.
-    let first = await this.#takeAhead(path)?.catch(() => undefined);
+    let first = this.#recall(path, "content");
     for (let offset = 0; ; ) {
       const part = first ?? (await this.#call<Part>("fs.read", path, { path, offset }, params.signal));
       first = undefined;
@@ -133,16 +145,22 @@ export class Bridge implements FsBridge {
     }
   }
 
-  #readAhead(path: string): void {
-    const part = this.#call<Part>("fs.read", path, { path, length: AHEAD_BYTES });
-    part.catch(() => undefined);
-    this.#ahead.set(path, { at: performance.now(), part });
+  #remember(path: string, stat: Stat | undefined, content: Part | undefined): void {
+    this.#seen.delete(path);
+    this.#seen.set(path, { at: performance.now(), commands: this.#runtime.commands, stat, content });
+    if (this.#seen.size > MOST_SEEN) this.#seen.delete(this.#seen.keys().next().value as string);
   }
 
-  #takeAhead(path: string): Promise<Part> | undefined {
-    const ahead = this.#ahead.get(path);
-    this.#ahead.delete(path);
-    return ahead && performance.now() - ahead.at < AHEAD_MS ? ahead.part : undefined;
+  // What was seen of it, if that is fresh, and then no more.
+  #recall<K extends "stat" | "content">(path: string, half: K): Seen[K] {
+    const seen = this.#seen.get(path);
+    if (!seen || performance.now() - seen.at >= LOOK_MS || seen.commands !== this.#runtime.commands) {
+      this.#seen.delete(path);
+      return undefined;
+    }
+    const found = seen[half];
+    seen[half] = undefined;
+    return found;
   }
 
   async readFileWithSource(params: PathParams & { maxBytes?: number }): Promise<{ data: Buffer; canonicalPath: string; workspaceRelativePath?: string }> {
@@ -158,12 +176,16 @@ export class Bridge implements FsBridge {
   }
 
   async writeFile(params: WriteParams): Promise<void> {
-    await this.#put("fs.write", params);
+    const path = this.#target(params);
+    const written = await this.#put("fs.write", path, params, { look: LOOK_BYTES });
+    if (written?.kind === undefined) return;
+    const { content, ...stat } = written;
+    this.#remember(path, stat, content);
   }
 
   async createFileExclusive(params: WriteParams): Promise<"created" | "exists"> {
     try {
-      await this.#put("fs.create", params);
+      await this.#put("fs.create", this.#target(params), params, {});
       return "created";
     } catch (error) {
       if (error instanceof ClawjailError && error.code === "denied.eexist") return "exists";
@@ -171,23 +193,23 @@ export class Bridge implements FsBridge {
     }
   }
 
-  // The directory is made only when it turns out not to be there: mostly it is.
-  async #put(method: string, params: WriteParams): Promise<void> {
-    const path = this.#target(params);
+  // The directory is made only when it turns out not to be there: mostly it is. Gives what the file is now, where that was seen.
+  async #put(method: string, path: string, params: WriteParams, more: object): Promise<Stat | undefined> {
     const data = typeof params.data === "string" ? Buffer.from(params.data, params.encoding ?? "utf8") : params.data;
-    const content = { path, content: data.length > MOST_AT_ONCE ? "" : toWire(data) };
-    this.#ahead.clear();
-    const put = () => this.#call(method, path, content, params.signal);
-    try {
-      await put();
-    } catch (error) {
+    const large = data.length > MOST_AT_ONCE;
+    const content = { path, content: large ? "" : toWire(data), ...more };
+    this.#seen.clear();
+    const put = () => this.#call<Stat>(method, path, content, params.signal);
+    const written = await put().catch(async (error: unknown) => {
       if (params.mkdir === false || !isMissing(error)) throw error;
       await this.#makeDirectory(posix.dirname(path), params.signal);
-      await put();
-    }
-    if (data.length > MOST_AT_ONCE) await this.#pour(path, data, params.signal);
-    this.#ahead.clear();
+      return put();
+    });
+    this.#seen.clear();
     this.#directories.set(posix.dirname(path), performance.now());
+    if (!large) return written;
+    await this.#pour(path, data, params.signal);
+    return undefined;
   }
 
   // What no request holds goes through a command: beside the file first, so that it is there whole or as it was.
@@ -225,23 +247,22 @@ export class Bridge implements FsBridge {
 
   async stat(params: PathParams): Promise<{ type: "file" | "directory" | "other"; size: number; mtimeMs: number } | null> {
     const path = this.#path(params);
-    if (path !== this.#workdir) this.#readAhead(path);
-    const stat = await this.#stat(path, params.signal);
-    if (stat?.kind !== "file") this.#ahead.delete(path);
+    const stat = this.#recall(path, "stat") ?? (await this.#stat(path, params.signal, LOOK_BYTES));
     if (!stat) return null;
     this.#directories.set(posix.dirname(path), performance.now());
+    if (stat.content) this.#remember(path, undefined, stat.content);
     const type = stat.kind === "file" || stat.kind === "directory" ? stat.kind : "other";
     return { type, size: stat.size, mtimeMs: stat.modified_ms };
   }
 
   #forget(): void {
-    this.#ahead.clear();
+    this.#seen.clear();
     this.#directories.clear();
   }
 
-  async #stat(path: string, signal: AbortSignal | undefined): Promise<Stat | null> {
+  async #stat(path: string, signal: AbortSignal | undefined, look?: number): Promise<Stat | null> {
     try {
-      return await this.#call<Stat>("fs.stat", path, { path }, signal);
+      return await this.#call<Stat>("fs.stat", path, { path, ...(look !== undefined && { look }) }, signal);
     } catch (error) {
       if (isMissing(error)) return null;
       throw error;

@@ -47,6 +47,8 @@ export class Runtime {
   readonly id: string;
   readonly #client: Client;
   spec: Spec;
+  // Counts what changes files without the file tools: commands that began, and that ended.
+  commands = 0;
   #opening: Promise<Jail> | undefined;
 
   constructor(client: Client, id: string, spec: Spec) {
@@ -126,14 +128,19 @@ export class Runtime {
   async prepare(params: object): Promise<Prepared> {
     let ended!: (verdict: Verdict | undefined) => void;
     const end = new Promise<Verdict | undefined>((told) => (ended = told));
-    const begun = ({ run }: { run: string }) => this.#client.listen(run, { ended });
+    this.commands += 1;
+    const over = (verdict: Verdict | undefined): void => {
+      this.commands += 1;
+      ended(verdict);
+    };
+    const begun = ({ run }: { run: string }) => this.#client.listen(run, { ended: over });
     const { run } = await this.#inside((jail) => this.#client.call<{ run: string }>("run.prepare", { jail, ...params }, undefined, begun));
     return { run, ended: end };
   }
 
   // Runs a script to its end.
   async shell(params: ShellParams): Promise<ShellResult> {
-    const result = await this.#inside((jail) => this.#shell(jail, params));
+    const result = await this.#inside((jail) => this.#shell(jail, params)).finally(() => (this.commands += 1));
     if (result.code !== 0 && !params.allowFailure) {
       throw Object.assign(new Error(result.stderr.toString().trim() || `the script ended with ${result.code}`), result);
     }
