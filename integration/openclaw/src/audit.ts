@@ -1,12 +1,10 @@
-// What `openclaw security audit` says of us: whether there is a service, what of the settings is refused, what is otherwise.
+// What `openclaw security audit` says of us: whether there is a service, what of the settings is refused, what is otherwise; and what
+// `clawjail openclaw doctor` finds.
 
 import type { Client } from "./client.ts";
-import type { DockerSettings, Finding, SandboxSettings } from "./host.ts";
+import { examine } from "./doctor.ts";
+import type { AuditContext, DockerSettings, Finding, SandboxSettings } from "./host.ts";
 import { agentsOf, defaultsOf, networkDecision, type Options, profileFor, refusals, translate } from "./settings.ts";
-
-interface Config {
-  security?: { installPolicy?: { enabled?: boolean; exec?: { command?: string; args?: string[] } } };
-}
 
 interface Pong {
   version: string;
@@ -15,8 +13,12 @@ interface Pong {
   profiles: string[];
 }
 
-export async function audit(client: Client, options: Options, given: unknown): Promise<Finding[]> {
-  const config = (given ?? {}) as Config;
+export async function audit(client: Client, options: Options, binary: string, context: AuditContext): Promise<Finding[]> {
+  const [own, found] = await Promise.all([ofOurs(client, options, context.config), examine(binary, context)]);
+  return [...own, ...found];
+}
+
+async function ofOurs(client: Client, options: Options, given: unknown): Promise<Finding[]> {
   const defaults = defaultsOf(given).sandbox ?? {};
   const named = agentsOf(given).map((agent) => ({ id: agent.id ?? "main", sandbox: merge(defaults, agent.sandbox ?? {}) }));
   const agents = named.some(({ id }) => id === "main") ? named : [{ id: "main", sandbox: defaults }, ...named];
@@ -25,8 +27,8 @@ export async function audit(client: Client, options: Options, given: unknown): P
     return [finding("unused", "info", "clawjail is installed and no agent uses it", "No agent has sandbox.backend `clawjail`.", 'Set agents.defaults.sandbox.backend to "clawjail".')];
   }
   const findings = await ofService(client, [...new Set(ours.map(({ id }) => profileFor(options, id)))]);
-  for (const { id, sandbox } of ours) findings.push(...ofAgent(id, sandbox, options, config));
-  return [...findings, ...ofInstalls(config)];
+  for (const { id, sandbox } of ours) findings.push(...ofAgent(id, sandbox, options, given));
+  return findings;
 }
 
 function merge(defaults: Partial<SandboxSettings>, own: Partial<SandboxSettings>): Partial<SandboxSettings> {
@@ -51,7 +53,7 @@ async function ofService(client: Client, profiles: string[]): Promise<Finding[]>
   return [finding("service", "info", `clawjail ${pong.version} serves ${pong.user}`, `Role ${pong.role}; profiles ${pong.profiles.join(", ")}.`)];
 }
 
-function ofAgent(id: string, sandbox: Partial<SandboxSettings>, options: Options, config: Config): Finding[] {
+function ofAgent(id: string, sandbox: Partial<SandboxSettings>, options: Options, config: unknown): Finding[] {
   const docker: DockerSettings = sandbox.docker ?? {};
   const cfg: SandboxSettings = { workspaceAccess: "none", ...sandbox, docker };
   const translated = translate(docker, networkDecision(options, id, config), docker.tmpfs ? "configured" : "default");
@@ -63,13 +65,6 @@ function ofAgent(id: string, sandbox: Partial<SandboxSettings>, options: Options
     findings.push(finding(`off.${id}`, "warn", `Agent ${id} has the backend clawjail and sandbox.mode \`off\``, "Its tools run unsandboxed on the host.", 'Set sandbox.mode to "all".'));
   }
   return findings;
-}
-
-function ofInstalls({ security }: Config): Finding[] {
-  const { enabled, exec } = security?.installPolicy ?? {};
-  const ours = enabled === true && /(^|\/)clawjail$/.test(exec?.command ?? "") && exec?.args?.includes("install-policy") === true;
-  if (ours) return [];
-  return [finding("install-policy", "info", "Skills are installed without clawjail looking at them", "security.installPolicy does not name `clawjail openclaw install-policy`.", "See the README of @clawjail/openclaw.")];
 }
 
 function finding(id: string, severity: Finding["severity"], title: string, detail: string, remediation?: string): Finding {

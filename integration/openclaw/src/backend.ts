@@ -24,7 +24,7 @@ export const labelOf = (profile: string): string => `profile=${profile}`;
 
 export class Backend {
   readonly #client: Client;
-  readonly #binary: string;
+  readonly binary: string;
   readonly #options: Options;
   readonly #config: unknown;
   readonly #logger: Logger;
@@ -34,7 +34,7 @@ export class Backend {
 
   constructor(client: Client, options: Options, config: unknown, logger: Logger) {
     this.#client = client;
-    this.#binary = options.binary ?? findBinary();
+    this.binary = options.binary ?? findBinary();
     this.#options = options;
     this.#config = config;
     this.#logger = logger;
@@ -73,7 +73,7 @@ export class Backend {
       this.calls.ended(call, verdict);
       this.#logger.info(describe(verdict, call));
     });
-    return { argv: [this.#binary, "begin", "--socket", this.#client.path, run], env: {}, cwd: "/", stdinMode, finalizeToken: told };
+    return { argv: [this.binary, "begin", "--socket", this.#client.path, run], env: {}, cwd: "/", stdinMode, finalizeToken: told };
   }
 
   get stdin(): Options["stdin"] {

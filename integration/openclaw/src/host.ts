@@ -224,7 +224,14 @@ export interface PluginApi {
     middleware: (event: { toolCallId: string; toolName: string; result: ToolResult }, context: ToolContext) => Promise<{ result: ToolResult } | undefined>,
     options?: { matcher?: string[]; runtimes?: string[] },
   ) => void;
-  registerSecurityAuditCollector?: (collector: (context: { config: unknown; env?: Env }) => Promise<Finding[]>) => void;
+  registerSecurityAuditCollector?: (collector: (context: AuditContext) => Promise<Finding[]>) => void;
+}
+
+export interface AuditContext {
+  config: unknown;
+  env?: Env;
+  stateDir?: string;
+  configPath?: string;
 }
 
 export interface LifecycleRegistration {

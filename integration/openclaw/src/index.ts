@@ -40,7 +40,7 @@ function register(api: PluginApi): void {
   const options = (api.pluginConfig ?? {}) as Options;
   const { client, backend } = open(api, options);
   // An audit loads plugins in a mode of its own.
-  api.registerSecurityAuditCollector?.(({ config }) => audit(client, options, config));
+  api.registerSecurityAuditCollector?.((context) => audit(client, options, backend.binary, context));
   if (api.registrationMode !== undefined && !MODES.has(api.registrationMode)) return;
   const registration: Registration = {
     factory: (params) => backend.create(params),

@@ -1,7 +1,7 @@
 // Parts of the plugin by themselves, some of them with a real service.
 
 import assert from "node:assert/strict";
-import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 
@@ -11,7 +11,7 @@ import { findRegister } from "../dist/host.js";
 import { evaluate } from "../dist/policy.js";
 import { Runtime, runtimeId } from "../dist/runtime.js";
 import { bytes, fits, specify, translate } from "../dist/settings.js";
-import { Place } from "./place.mjs";
+import { BINARY, Place } from "./place.mjs";
 
 describe("settings", () => {
   it("sizes are those of docker", () => {
@@ -53,6 +53,22 @@ describe("settings", () => {
   });
 });
 
+describe("the manifest", () => {
+  it("has the backend's name, loads at start, and names what is registered", async () => {
+    const manifest = JSON.parse(readFileSync(new URL("../openclaw.plugin.json", import.meta.url), "utf8"));
+    // How a backend is registered is looked for when the plugin is loaded.
+    globalThis[Symbol.for("openclaw.sandboxBackendFactories")] ??= new Map();
+    const { default: plugin } = await import("../dist/index.js");
+    // `openclaw sandbox` finds a backend's manager by the plugin of that name.
+    assert.deepEqual([manifest.id, plugin.id], ["clawjail", "clawjail"]);
+    assert.deepEqual(manifest.activation, { onStartup: true });
+    assert.deepEqual(manifest.contracts.trustedToolPolicies, ["clawjail"]);
+    const { dependencies = {}, files } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
+    assert.deepEqual(dependencies, {}, "nothing comes along with it");
+    assert.ok(files.includes("dist") && files.includes("openclaw.plugin.json"));
+  });
+});
+
 describe("OpenClaw's interface", () => {
   const registry = Symbol.for("openclaw.sandboxBackendFactories");
 
@@ -77,18 +93,31 @@ describe("OpenClaw's interface", () => {
     globalThis[registry] = before;
   });
 
-  it("gets an audit of ours that says what is refused and whether there is a service", async () => {
+  it("gets an audit of ours that says what is refused, whether there is a service, and what the doctor finds", async () => {
     globalThis[registry] ??= new Map();
     const { default: plugin } = await import("../dist/index.js");
     let collector;
-    const api = { registrationMode: "full", config: {}, pluginConfig: { socket: "/nonexistent" }, logger: console, registerSecurityAuditCollector: (given) => (collector = given) };
+    const api = { registrationMode: "full", config: {}, pluginConfig: { socket: "/nonexistent", binary: BINARY }, logger: console, registerSecurityAuditCollector: (given) => (collector = given) };
     plugin.register(api);
     const docker = { binds: ["/a:/b"], image: "other" };
-    const findings = await collector({ config: { agents: { defaults: { sandbox: { backend: "clawjail", mode: "all", docker } } } } });
+    const stateDir = mkdtempSync("/tmp/clawjail-openclaw-audit.");
+    const configPath = join(stateDir, "openclaw.json");
+    const config = { gateway: { mode: "local", bind: "lan" }, agents: { defaults: { sandbox: { backend: "clawjail", mode: "all", docker } } } };
+    writeFileSync(configPath, JSON.stringify(config), { mode: 0o600 });
+    const context = { config, stateDir, configPath, env: { PATH: process.env.PATH, HOME: stateDir, LD_PRELOAD: "/nonexistent.so" } };
+    const findings = await collector(context);
     const ids = findings.map(({ checkId, severity }) => `${checkId} ${severity}`);
-    assert.deepEqual(ids, ["clawjail.service critical", "clawjail.refused.main.0 critical", "clawjail.otherwise.main.0 info", "clawjail.install-policy info"]);
-    const [unused] = await collector({ config: {} });
+    assert.deepEqual(ids.slice(0, 3), ["clawjail.service critical", "clawjail.refused.main.0 critical", "clawjail.otherwise.main.0 info"]);
+    for (const id of ["clawjail.gateway.bind", "clawjail.skills.no-install-policy"]) assert.ok(ids.some((found) => found.startsWith(id)), `${id}: ${ids.join(", ")}`);
+    assert.ok(findings.every((one) => Object.keys(one).every((key) => ["checkId", "severity", "title", "detail", "remediation"].includes(key))));
+    // As earlier versions had it.
+    const list = await collector({ ...context, config: { agents: { defaults: {}, list: [{ id: "old", sandbox: config.agents.defaults.sandbox }] } } });
+    assert.ok(list.some(({ checkId }) => checkId === "clawjail.refused.old.0"));
+    const [unused] = await collector({ ...context, config: {} });
     assert.equal(unused.checkId, "clawjail.unused");
+    const [, missing] = await collector({ ...context, config: {}, configPath: join(stateDir, "none"), stateDir: join(stateDir, "none"), env: {} });
+    assert.deepEqual([missing.checkId, missing.severity], ["clawjail.doctor", "warn"], "what cannot be looked at is said");
+    rmSync(stateDir, { recursive: true });
   });
 });
 
@@ -152,7 +181,7 @@ describe("with a service", () => {
     assert.equal(bridge.resolvePath({ filePath: "x", cwd: join(place.workspace, "d") }).containerPath, "/workspace/d/x");
   });
 
-  it("looks ahead once, and never past a change of its own", async () => {
+  it("looks ahead once, and never past a change of its own or a command", async () => {
     const file = { filePath: "looked-at" };
     await bridge.writeFile({ ...file, data: "one" });
     await bridge.stat(file);
@@ -164,6 +193,9 @@ describe("with a service", () => {
     assert.equal((await bridge.readFile(file)).toString(), "three", "a second look is a new one");
     await bridge.stat(file);
     await assert.rejects(bridge.readFile({ ...file, maxBytes: 2 }), /more than 2/);
+    await bridge.writeFile({ ...file, data: "four" });
+    await runtime.shell({ script: "echo five >looked-at" });
+    assert.equal((await bridge.readFile(file)).toString(), "five\n");
     await bridge.stat(file);
     await bridge.remove(file);
     await assert.rejects(bridge.readFile(file), /ENOENT/);
