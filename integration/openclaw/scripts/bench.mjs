@@ -1,4 +1,4 @@
-// How long a tool call takes: sandbox off, in clawjail, and in clawjail through OpenClaw's default bridge for files, in one run on one
+// How long a tool call takes: sandbox off, in clawjail, and through OpenClaw's default bridge for files, in one run on one
 // machine. Each way has a Gateway of its own, one at a time, in turns; medians over all turns.
 //
 //     npm run bench              needs a release build: cargo build --release

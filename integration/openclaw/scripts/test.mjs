@@ -17,10 +17,10 @@ const wanted = process.argv.slice(2);
 const all = readdirSync(join(HERE, "test")).filter((name) => name.endsWith(".test.mjs") && (wanted.length === 0 || wanted.some((word) => name.includes(word))));
 if (all.some((name) => !name.startsWith("unit"))) openclaw();
 const files = all.map((name) => join(HERE, "test", name));
-// One after the other: each has a Gateway, and they measure time.
+// Side by side: each has a place of its own, and mostly waits for OpenClaw to start.
 const summary = join(mkdtempSync(join(tmpdir(), "clawjail-openclaw-test.")), "summary");
 const reporters = ["--test-reporter=spec", "--test-reporter-destination=stdout", "--test-reporter=tap", `--test-reporter-destination=${summary}`];
-const options = ["--test", "--test-concurrency=1", ...reporters, ...(process.env.ONLY ? [`--test-name-pattern=${process.env.ONLY}`] : []), ...files];
+const options = ["--test", "--test-concurrency=3", ...reporters, ...(process.env.ONLY ? [`--test-name-pattern=${process.env.ONLY}`] : []), ...files];
 const { status } = spawnSync(node(), options, { stdio: "inherit", cwd: HERE, env: { ...process.env, CLAWJAIL_BINARY: binary } });
 const tap = readFileSync(summary, "utf8");
 rmSync(dirname(summary), { recursive: true });

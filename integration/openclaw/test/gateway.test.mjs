@@ -5,9 +5,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 
-import { Person } from "./person.mjs";
 import { BINARY, Place, until } from "./place.mjs";
 
 const exec = (command, more = {}) => ({ tool: "exec", args: { command, ...more } });
@@ -27,7 +25,7 @@ before(async () => {
     },
     service: "[limits]\nruns_per_caller = 64\nconnections_per_caller = 300\n",
   });
-  for (const id of ["none", "ro", "strict", "shared"]) {
+  for (const id of ["none", "ro", "strict", "shared", "all-one", "all-two"]) {
     mkdirSync(other(id));
     writeFileSync(join(other(id), "AGENTS.md"), `the workspace of ${id}\n`);
     writeFileSync(join(other(id), ".env"), "KEY=secret\n");
@@ -39,6 +37,8 @@ before(async () => {
     entry("ro", { workspaceAccess: "ro" }),
     entry("strict", {}),
     entry("shared", { scope: "agent" }),
+    entry("all-one", { scope: "shared", workspaceAccess: "none" }),
+    entry("all-two", { scope: "shared", workspaceAccess: "none" }),
   ]);
   place.configure({ config: { agents: { entries }, tools: { alsoAllow: ["sessions_spawn"] } } });
   await place.startGateway();
@@ -66,7 +66,8 @@ describe("exec", () => {
     assert.match(here, /^\/workspace\/deep\/er/);
     assert.match(there, /^\/tmp\nmade/);
     assert.match(variable, /^1,two words/);
-    assert.match(code, /out[^]*err[^]*exited with code 42/);
+    // They come by two pipes, in either order.
+    for (const part of [/^out$/m, /^err$/m, /exited with code 42/]) assert.match(code, part);
   });
 
   it("is ended with all that it started when its time is up", async () => {
@@ -78,8 +79,13 @@ describe("exec", () => {
   });
 
   it("is ended when the turn is given up", async () => {
-    await place.exec([exec("sleep 7772")], { how: "gateway", timeout: 4, session: "aborted" });
+    const running = () => until("it runs", () => place.running("sleep 7772").some(({ line }) => line.startsWith("sleep")));
+    const { end } = await place.exec([exec("sleep 7772")], { how: "gateway", session: "aborted", abortAfter: running });
+    assert.equal(end.state, "aborted");
     await until("it is gone", () => place.running("sleep 7772").length === 0, 20_000);
+    // The same by the command line, whose time is up.
+    await place.exec([exec("sleep 7776")], { how: "cli", timeout: 4, session: "aborted" });
+    await until("it is gone", () => place.running("sleep 7776").length === 0, 20_000);
   });
 
   it("goes side by side", async () => {
@@ -163,6 +169,25 @@ describe("file tools", () => {
     assert.ok(!existsSync(join(place.workspace, "new/p.txt")));
   });
 
+  it("start no command, and say what is not there in words", async () => {
+    const session = "no-commands";
+    const [, , , , missing] = await run([
+      tool("write", { path: "quiet/a.txt", content: "one\n" }),
+      tool("read", { path: "quiet/a.txt" }),
+      tool("edit", { path: "quiet/a.txt", edits: [{ oldText: "one", newText: "two" }] }),
+      tool("ls", { path: "quiet" }),
+      tool("read", { path: "quiet/nothing.txt" }),
+      exec("cat quiet/a.txt"),
+    ], { session });
+    assert.match(missing, /ENOENT|not found|no such file/i);
+    assert.doesNotMatch(missing, /exit(ed with)? (code )?1|python/i);
+    const { stdout } = await place.clawjail("log", "--socket", place.socket, "--limit", "200", "--json");
+    const own = stdout.trim().split("\n").map((line) => JSON.parse(line)).filter((verdict) => verdict.session?.includes(session));
+    const words = own.map(({ argv }) => argv[0]).toSorted();
+    assert.deepEqual(words.filter((word) => !word.startsWith("fs.")), ["/bin/sh"], "the one that was asked for");
+    assert.ok(words.filter((word) => word === "fs.write").length === 2, words.join(" "));
+  });
+
   it("lead nowhere that a command could not go: links, `..`, devices, hidden and protected names", async () => {
     const outside = join(place.top, "outside");
     writeFileSync(outside, "outside\n");
@@ -194,7 +219,8 @@ describe("file tools", () => {
       assert.doesNotMatch(answer, /KEY=secret/, JSON.stringify(attempts[index]));
     }
     assert.match(answers[13], /EACCES|EROFS|denied/i);
-    assert.match(answers[14], /tried[^]*clawjail: denied/, "a denial is in the result, in words");
+    assert.match(answers[14], /^tried$/m);
+    assert.match(answers[14], /^clawjail: denied: write/m, "a denial is in the result, in words");
     // `leaf` may have become a file of the workspace; what it led to is as it was.
     assert.equal(readFileSync(outside, "utf8"), "outside\n");
     for (const made of [join(place.top, "made"), join(place.workspace, ".git/hooks/pre-commit")]) assert.ok(!existsSync(made), made);
@@ -243,7 +269,7 @@ describe("the environment that a model asks for", () => {
   it("is in no command line and no environment of what OpenClaw spawns", async () => {
     const turn = place.exec([exec("echo secret-word-in-command; sleep 3", { env: { A_NAME: "secret-word-in-value" } })], { how: "gateway", session: "spawned" });
     const [begun] = await until("it runs", () => {
-      const all = place.running(`${BINARY} begin`);
+      const all = place.running(`${BINARY} begin --socket ${place.socket}`);
       return all.length > 0 && all;
     });
     assert.doesNotMatch(begun.line, /secret-word/);
@@ -282,6 +308,14 @@ describe("workspaces", () => {
     assert.doesNotMatch(tried, /written|moved/);
     assert.match(written, /error/i);
     assert.match(readFileSync(join(place.workspace, "skills/own/SKILL.md"), "utf8"), /be good\n$/);
+    // Where the workspace is not the agent's own, they are beside what is in it.
+    for (const agent of ["none", "ro"]) {
+      mkdirSync(join(other(agent), "skills/theirs"), { recursive: true });
+      writeFileSync(join(other(agent), "skills/theirs/SKILL.md"), `---\nname: theirs\ndescription: of ${agent}\n---\nbe good\n`);
+      const [seen] = await run([exec("cat skills/theirs/SKILL.md; echo bad >>skills/theirs/SKILL.md; mv skills gone && echo moved; tail -1 skills/theirs/SKILL.md")], { agent, session: "skills" });
+      assert.match(seen, /be good[^]*be good/, agent);
+      assert.doesNotMatch(seen, /moved|^bad/m, agent);
+    }
   });
 
   it("of scope `agent` are shared by an agent's sessions, of scope `session` not", async () => {
@@ -291,6 +325,22 @@ describe("workspaces", () => {
     await run([exec("echo kept >/tmp/file")], { session: "one" });
     const [own] = await run([exec("cat /tmp/file")], { session: "two" });
     assert.match(own, /No such file/);
+  });
+
+  it("of scope `shared` are one sandbox for several agents, and nobody else's", async () => {
+    await run([exec("echo kept >/tmp/shared; echo kept >file")], { agent: "all-one" });
+    const [other] = await run([exec("cat /tmp/shared file")], { agent: "all-two", session: "another" });
+    assert.match(other, /^kept\nkept/);
+    const [own] = await run([exec("cat /tmp/shared file")], { agent: "none" });
+    assert.match(own, /No such file[^]*No such file/);
+  });
+
+  it("get what somebody sends along, where the agent's tools can read it and nothing else of the host's", async () => {
+    const attachments = [{ type: "file", mimeType: "text/plain", fileName: "notes.txt", content: Buffer.from("sent along\n").toString("base64") }];
+    const { requests } = await place.exec([exec("find . -name '*notes*' -type f -exec cat {} +")], { how: "gateway", session: "media", attachments });
+    assert.match(requests.at(-1)?.results[0] ?? "", /^sent along/, JSON.stringify(requests.at(-1)?.messages).slice(0, 1500));
+    const said = JSON.stringify(requests[0].messages) + JSON.stringify(requests[0].asked ?? "");
+    assert.doesNotMatch(said, new RegExp(join(place.top, "state")), "the model is told of no place that its tools cannot reach");
   });
 });
 
@@ -305,24 +355,23 @@ describe("what is decided before a call", () => {
   });
 
   it("asks, and takes it for a no where nobody can be asked", async () => {
-    const [asked] = await run([exec("echo asked-about")]);
+    const [asked] = await run([exec("echo asked-about")], { how: "cli" });
     assert.doesNotMatch(asked, /^asked-about/);
     assert.match(asked, /approval/i);
   });
 
   it("asks a person who is there, and does what they say", async () => {
-    const person = await Person.arrive(place.port, "a-token-of-this-test");
+    const person = await place.person();
     for (const [decision, wanted] of [["allow-once", /^asked-about allow-once/], ["deny", /[Dd]enied/]]) {
       const path = place.script([exec(`echo asked-about ${decision}`)]);
       await person.say(`agent:main:${decision}`, `SCRIPT:${path} go`);
-      const question = await until("somebody is asked", () => person.events.find(({ event, taken }) => event === "plugin.approval.requested" && !taken), 60_000);
+      const question = await until("somebody is asked", () => person.events.find(({ event, taken }) => event === "plugin.approval.requested" && !taken));
       question.taken = true;
       assert.match(JSON.stringify(question.payload), /somebody should look/);
       await person.call("plugin.approval.resolve", { id: question.payload.id, decision });
-      const { results } = await until("it goes on", () => place.model.requests.filter((request) => request.path === path).find((request) => request.results.length > 0), 60_000);
+      const { results } = await until("it goes on", () => place.model.requests.filter((request) => request.path === path).find((request) => request.results.length > 0));
       assert.match(results[0], wanted);
     }
-    person.leave();
   });
 
   it("is by agent: the profile, too", async () => {
@@ -351,7 +400,7 @@ describe("sub-agents", () => {
     const child = place.script([exec("hostname; echo from the child >child.txt; echo mark >/tmp/child")]);
     const [spawned] = await run([tool("sessions_spawn", { task: `SCRIPT:${child} do it`, runtime: "subagent" }), exec("cat /tmp/child")], { session: "parent" });
     assert.doesNotMatch(spawned, /"status": ?"error"/);
-    const results = await until("the child is done", () => place.model.requests.filter(({ path }) => path === child).at(-1)?.results?.length && place.model.requests.filter(({ path }) => path === child).at(-1).results, 60_000);
+    const results = await until("the child is done", () => place.model.requests.filter(({ path }) => path === child).at(-1)?.results?.length && place.model.requests.filter(({ path }) => path === child).at(-1).results);
     assert.match(results[0], /^clawjail/);
   });
 });
@@ -359,9 +408,8 @@ describe("sub-agents", () => {
 describe("the command line", () => {
   it("lists, explains and recreates sandboxes", async () => {
     await run([exec("true")], { session: "listed" });
-    const { stdout: list } = await place.openclaw(["sandbox", "list"]);
+    const [{ stdout: list }, { stdout: explain }] = await Promise.all([place.openclaw(["sandbox", "list"]), place.openclaw(["sandbox", "explain", "--agent", "main"])]);
     assert.match(list, /clawjail-agent-main-listed[^]*?running[^]*?profile=openclaw ✓/);
-    const { stdout: explain } = await place.openclaw(["sandbox", "explain", "--agent", "main"]);
     assert.match(explain, /backend: clawjail runtimeWorkdir: \/workspace/);
     const ours = async () => (await place.jails()).filter(({ session }) => session.includes("-listed-"));
     assert.equal((await ours()).length, 1);
@@ -408,12 +456,31 @@ describe("under attack and in trouble", () => {
   });
 
   it("leaves nothing when the Gateway is killed", async () => {
-    void place.exec([exec("sleep 7774", { background: true }), exec("sleep 7774")], { how: "gateway", session: "killed" });
-    await until("they run", () => place.running("sleep 7774").filter(({ line }) => line.startsWith("sleep")).length >= 2, 60_000);
+    const turn = place.exec([exec("sleep 7774", { background: true }), exec("sleep 7774")], { how: "gateway", session: "killed" });
+    turn.catch(() => undefined);
+    await until("they run", () => place.running("sleep 7774").filter(({ line }) => line.startsWith("sleep")).length >= 2);
     await place.killGateway();
     await until("they are gone", () => place.running("sleep 7774").length === 0, 10_000);
     await until("so are the jails", async () => (await place.jails()).length === 0, 10_000);
     assert.equal(place.running(`${BINARY} begin`).filter(({ line }) => line.includes(place.socket)).length, 0);
-    await sleep(0);
+    await assert.rejects(turn, /Gateway is gone/);
+  });
+
+  it("prunes what nobody has used for long once there is a Gateway again, and nothing else", async () => {
+    const [idle, busy] = ["agent:main:many", "agent:main:listed"].map((session) => `openclaw:${place.runtimeOf(session)}`);
+    // These outlive the Gateway, as if it had not ended.
+    for (const session of [idle, busy]) {
+      const { code, stderr } = await place.clawjail("jail", "open", "--profile", "openclaw", "--workspace", place.workspace, "--session", session, "--socket", place.socket);
+      assert.equal(code, 0, stderr);
+    }
+    const sessions = async () => (await place.jails()).map(({ session }) => session);
+    assert.deepEqual((await sessions()).toSorted(), [idle, busy].toSorted());
+    // 25 hours ago, which is one more than OpenClaw's default.
+    assert.equal(place.age("agent:main:many", 25 * 3600 * 1000), 1);
+    await place.startGateway();
+    const [looked] = await run([exec("echo looked")], { session: "looks" });
+    assert.match(looked, /^looked/);
+    const left = await sessions();
+    assert.deepEqual([left.includes(idle), left.includes(busy)], [false, true], left.join(" "));
   });
 });

@@ -60,8 +60,19 @@ export class Person {
     return answer;
   }
 
-  say(sessionKey, message) {
-    return this.call("chat.send", { sessionKey, message, idempotencyKey: randomUUID() });
+  say(sessionKey, message, more = {}) {
+    return this.call("chat.send", { sessionKey, message, idempotencyKey: randomUUID(), ...more });
+  }
+
+  // Waits until what was said has been dealt with, and gives the event that said so.
+  async heardOut({ runId }, most) {
+    const over = ({ event, payload }) => event === "chat" && payload?.runId === runId && ["final", "aborted", "error"].includes(payload.state);
+    for (const late = Date.now() + most; ; await sleep(10)) {
+      const end = this.events.find(over);
+      if (end) return end.payload;
+      if (this.#socket.readyState !== WebSocket.OPEN) throw new Error("the Gateway is gone");
+      if (Date.now() > late) throw new Error(`no end of the turn within ${most} ms`);
+    }
   }
 
   leave() {

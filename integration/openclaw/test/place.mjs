@@ -4,16 +4,20 @@ import { execFile, spawn } from "node:child_process";
 import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { createConnection, createServer } from "node:net";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { CACHE, HERE, TOP, node, openclaw } from "../scripts/lib/toolchain.mjs";
 import { Model } from "./model.mjs";
+import { Person } from "./person.mjs";
+
+const TOKEN = "a-token-of-this-test";
 
 export const BINARY = process.env.CLAWJAIL_BINARY ?? ["release", "debug"].map((kind) => join(TOP, `target/x86_64-unknown-linux-gnu/${kind}/clawjail`)).find(existsSync);
 const PACKAGE = openclaw();
 const NODE = node();
 
-export async function until(what, holds, most = 30_000) {
+export async function until(what, holds, most = 90_000) {
   const late = Date.now() + most;
   for (;;) {
     const held = await holds();
@@ -33,6 +37,7 @@ const freePort = () =>
 
 export class Place {
   #n = 0;
+  #person;
 
   static async make({ sandbox = {}, plugin = {}, config = {}, service = "", backend = "clawjail" } = {}) {
     const place = new Place();
@@ -65,7 +70,7 @@ export class Place {
     const written = {
       update: { checkOnStart: false },
       logging: { file: join(this.top, "openclaw.log"), level: "debug" },
-      gateway: { mode: "local", bind: "loopback", port: this.port, auth: { mode: "token", token: "a-token-of-this-test" } },
+      gateway: { mode: "local", bind: "loopback", port: this.port, auth: { mode: "token", token: TOKEN } },
       models: { mode: "replace", catalogRefresh: { enabled: false }, providers: { fake: { baseUrl: this.model.url, apiKey: "x", api: "openai-completions", models: [model] } } },
       agents: {
         ...agents,
@@ -147,15 +152,21 @@ export class Place {
     });
   }
 
-  // Has the model do `steps`, and gives what the tools answered, by step.
-  async exec(steps, { how = "exec", agent = "main", session = "main", timeout = 120 } = {}) {
+  // Has the model do `steps`, and gives what the tools answered, by step. `gateway` is a person who chats, which starts no process;
+  // `cli` is `openclaw agent` by way of the Gateway.
+  async exec(steps, { how = "exec", agent = "main", session = "main", timeout = 120, attachments, abortAfter } = {}) {
     const path = this.script(steps);
     const message = `SCRIPT:${path} go`;
     const key = `agent:${agent}:${session}`;
+    if (how === "gateway") {
+      const end = await this.#chat(key, message, timeout * 1000, { ...(attachments && { attachments }) }, abortAfter);
+      const requests = this.model.requests.filter((request) => request.path === path);
+      return { code: 0, stdout: "", stderr: JSON.stringify(end), end, requests, results: requests.at(-1)?.results ?? [] };
+    }
     const args = {
       exec: ["agent", "exec", "--config", join(this.top, "openclaw.json"), "--cwd", this.workspace, "--json", "--timeout", `${timeout}`, message],
       local: ["agent", "--local", "--session-key", key, "--json", "--timeout", `${timeout}`, "-m", message],
-      gateway: ["agent", "--session-key", key, "--json", "--timeout", `${timeout}`, "-m", message],
+      cli: ["agent", "--session-key", key, "--json", "--timeout", `${timeout}`, "-m", message],
     }[how];
     for (let attempt = 1; ; attempt += 1) {
       const ran = await this.openclaw(args, { timeout: (timeout + 60) * 1000 });
@@ -165,6 +176,21 @@ export class Place {
       if (!upkeep || attempt === 4) return { ...ran, requests, results: requests.at(-1)?.results ?? [] };
       await sleep(3000);
     }
+  }
+
+  // Who chats with this Gateway, from their first word on.
+  person() {
+    return (this.#person ??= Person.arrive(this.port, TOKEN));
+  }
+
+  async #chat(key, message, timeoutMs, more, abortAfter) {
+    const person = await this.person();
+    const said = await person.say(key, message, { timeoutMs, ...more });
+    if (abortAfter) {
+      await abortAfter();
+      await person.call("chat.abort", { sessionKey: key, runId: said.runId });
+    }
+    return person.heardOut(said, timeoutMs + 60_000);
   }
 
   async startGateway() {
@@ -195,6 +221,8 @@ export class Place {
   }
 
   async killGateway() {
+    void this.#person?.then((person) => person.leave()).catch(() => undefined);
+    this.#person = undefined;
     for (const pid of this.gatewayPids) {
       try {
         process.kill(pid, "SIGKILL");
@@ -203,6 +231,40 @@ export class Place {
       }
     }
     await until("the Gateway is gone", () => this.gatewayPids.length === 0);
+  }
+
+  // Has OpenClaw's registry of sandboxes say that a session's was used so long ago. Gives how many there are.
+  age(session, ms) {
+    const change = "UPDATE sandbox_registry_entries SET last_used_at_ms = last_used_at_ms - ? WHERE container_name = ?";
+    return this.#inRegistry((registry) => Number(registry.prepare(change).run(ms, this.runtimeOf(session)).changes));
+  }
+
+  // What OpenClaw's registry calls a session's sandbox.
+  runtimeOf(session) {
+    const named = "SELECT container_name AS name FROM sandbox_registry_entries WHERE session_key = ? OR session_key LIKE ?";
+    const { name } = this.#inRegistry((registry) => registry.prepare(named).get(session, `${session}:workspace:%`));
+    return name;
+  }
+
+  #inRegistry(work) {
+    const state = join(this.top, "state");
+    const database = readdirSync(state, { recursive: true }).find((name) => /openclaw[^/]*\.sqlite$/.test(name) && this.#registers(join(state, name)));
+    if (!database) throw new Error("no registry of sandboxes");
+    const registry = new DatabaseSync(join(state, database));
+    try {
+      return work(registry);
+    } finally {
+      registry.close();
+    }
+  }
+
+  #registers(path) {
+    const database = new DatabaseSync(path, { readOnly: true });
+    try {
+      return database.prepare("SELECT name FROM sqlite_master WHERE name = 'sandbox_registry_entries'").get() !== undefined;
+    } finally {
+      database.close();
+    }
   }
 
   log() {

@@ -2,7 +2,7 @@
 // installed once into a cache outside of the repository.
 
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -32,13 +32,22 @@ function installed(name, wanted, first) {
   return directory;
 }
 
-export function build() {
+// Where the compiler is that package.json pins.
+export function tools() {
+  if (existsSync(join(HERE, "node_modules/typescript"))) return HERE;
   const { devDependencies } = JSON.parse(readFileSync(join(HERE, "package.json"), "utf8"));
   const wanted = Object.entries(devDependencies).map(([name, version]) => `${name}@${version}`);
-  const tools = existsSync(join(HERE, "node_modules/typescript")) ? HERE : installed(`tools-${devDependencies.typescript}`, wanted);
-  rmSync(join(HERE, "dist"), { recursive: true, force: true });
-  const types = join(tools, "node_modules/@types");
-  execFileSync(process.execPath, [join(tools, "node_modules/typescript/bin/tsc"), "-p", HERE, "--typeRoots", types], { stdio: "inherit" });
+  return installed(`tools-${devDependencies.typescript}`, wanted);
+}
+
+export function build() {
+  const place = tools();
+  const [dist, made] = [join(HERE, "dist"), join(HERE, `dist.${process.pid}`)];
+  const types = join(place, "node_modules/@types");
+  execFileSync(process.execPath, [join(place, "node_modules/typescript/bin/tsc"), "-p", HERE, "--typeRoots", types, "--outDir", made], { stdio: "inherit" });
+  // Whoever uses it meanwhile has all of the old one or all of the new one, but for a moment.
+  rmSync(dist, { recursive: true, force: true });
+  renameSync(made, dist);
 }
 
 // A Node that OpenClaw runs on.
