@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
+use clawjail::plan::built_in;
 use clawjail::policy::egress::rule::Rule;
 use clawjail::policy::library::Library;
 use clawjail::profile::check::check;
@@ -57,7 +58,7 @@ impl Host {
     }
 
     fn sources(&self) -> Sources {
-        Sources { dirs: vec![ConfigDir { path: self.path(""), trust: self.trust }], home: None }
+        Sources { dirs: vec![ConfigDir { path: self.path(""), trust: self.trust }], home: None, built_in_stands: false }
     }
 
     fn resolve(&self, name: &str) -> Result<Profile, ProfileError> {
@@ -565,4 +566,22 @@ fn the_schema_names_every_section_and_forbids_others() {
         assert!(sections.contains_key(section), "{section}");
     }
     assert_eq!(schema["additionalProperties"], false);
+}
+
+#[test]
+fn what_is_built_in_is_used_as_it_was_built_where_nothing_on_the_host_takes_its_place() {
+    let ahead = |host: &Host| built_in::profile("untrusted", &host.sources().present()).is_some();
+    let own = ("profiles/mine.toml", "summary = \"x\"\nextends = \"untrusted\"\n");
+    let host = Host::with(&[own]);
+    assert!(ahead(&host), "another profile takes no place");
+    assert!(host.resolve("mine").is_ok(), "and is there");
+    assert!(!ahead(&Host::with(&[own, ("profiles/untrusted.toml", "extends = \"base\"\n")])));
+    assert!(!ahead(&Host::with(&[own, ("profiles/base.toml", "")])), "one that others extend");
+    assert!(!ahead(&Host::with(&[("policies/paths/extra.toml", "")])));
+    let host_with_calls = Host::new();
+    fs::create_dir_all(host_with_calls.path("policies/syscalls")).expect("a directory");
+    fs::write(host_with_calls.path("policies/syscalls/default.toml"), "").expect("a file");
+    assert!(!ahead(&host_with_calls));
+    host.mode("profiles", 0o777);
+    assert!(!ahead(&host), "what anybody can write into is refused when it is read");
 }

@@ -36,7 +36,7 @@ fn host(profiles: &[(&str, &str)]) -> (TempDir, Sources) {
     }
     let trust = Trust::Caller(nix::unistd::getuid().as_raw());
     let path = dir.path().to_owned();
-    (dir, Sources { dirs: vec![ConfigDir { path, trust }], home: None })
+    (dir, Sources { dirs: vec![ConfigDir { path, trust }], home: None, built_in_stands: false })
 }
 
 /// That a text gives a profile or one line, and that `check` ends and agrees.

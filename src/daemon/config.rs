@@ -263,7 +263,7 @@ pub fn read(path: &Path, named: bool, own: Ids) -> Result<(Config, Known), Confi
 pub fn sources(directory: &Path, own: Ids) -> Sources {
     let trust = if own.uid == 0 { Trust::Root } else { Trust::Caller(own.uid) };
     let home = (own.uid != 0).then(|| accounts::caller(own.uid, own.gid).home);
-    Sources { dirs: vec![ConfigDir { path: directory.to_owned(), trust }], home }.present()
+    Sources { dirs: vec![ConfigDir { path: directory.to_owned(), trust }], home, built_in_stands: false }.present()
 }
 
 fn read_profiles(sources: &Sources) -> Result<Known, ConfigError> {

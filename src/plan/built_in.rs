@@ -3,7 +3,7 @@
 //! Reading TOML is the largest part of what a short run costs, and the built-in texts cannot change any more. They are
 //! used only where no directory of the host could say anything else; `tests/shipped.rs` holds them against the texts.
 
-use crate::policy::library::Library;
+use crate::policy::library::{Library, Shelf};
 use crate::policy::syscalls::SyscallPolicy;
 use crate::profile::Profile;
 use crate::profile::load::Sources;
@@ -23,9 +23,9 @@ const SETS: &[(&str, &[u8])] = resolved!(
     "observe-commands", "observe-full", "observe-writes",
 );
 
-/// The built-in profile `name`, if `sources` has no directory that could hold another of that name or other sets.
+/// The built-in profile `name`, if no directory of `sources` can hold another of that name or other sets.
 pub fn profile(name: &str, sources: &Sources) -> Option<Profile> {
-    if !sources.dirs.is_empty() {
+    if !sources.replaces_nothing() {
         return None;
     }
     let (_, bytes) = PROFILES.iter().find(|(known, _)| *known == name)?;
@@ -35,7 +35,7 @@ pub fn profile(name: &str, sources: &Sources) -> Option<Profile> {
 
 /// The built-in system call set `name`, if `library` could not hold another of that name.
 pub fn syscalls(name: &str, library: &Library) -> Option<SyscallPolicy> {
-    if !library.is_built_in() {
+    if !library.has_built_in() {
         return None;
     }
     let (_, bytes) = SETS.iter().find(|(known, _)| *known == name)?;

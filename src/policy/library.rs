@@ -64,8 +64,8 @@ pub trait Shelf {
     /// The names of all sets of a kind.
     fn names(&self, kind: SetKind, authority: Authority) -> Vec<String>;
 
-    /// Whether it can hold none at all.
-    fn is_empty(&self) -> bool;
+    /// Whether it is known to hold none that would be used in the place of a built-in one.
+    fn replaces_nothing(&self) -> bool;
 }
 
 /// A shelf with nothing on it.
@@ -80,7 +80,7 @@ impl Shelf for EmptyShelf {
         Vec::new()
     }
 
-    fn is_empty(&self) -> bool {
+    fn replaces_nothing(&self) -> bool {
         true
     }
 }
@@ -192,9 +192,9 @@ impl Library {
         Self { shelf: Box::new(shelf) }
     }
 
-    /// Whether nothing but what is built in can be found here.
-    pub fn is_built_in(&self) -> bool {
-        self.shelf.is_empty()
+    /// Whether what is built in is known to be found here, and nothing in its place.
+    pub fn has_built_in(&self) -> bool {
+        self.shelf.replaces_nothing()
     }
 
     /// The path set `name`, for a text that `authority` vouches for.

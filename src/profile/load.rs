@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
@@ -26,6 +27,8 @@ pub struct Sources {
     pub dirs: Vec<ConfigDir>,
     /// The caller's home on the host, for which `~/` and `{home}` stand. Resolving leaves both as they are.
     pub home: Option<PathBuf>,
+    /// Whether it is known that no directory has a text that would be used in the place of a built-in one.
+    pub built_in_stands: bool,
 }
 
 /// A directory of texts.
@@ -93,7 +96,7 @@ pub struct Listed {
 impl Sources {
     /// `/etc/clawjail`, which only root may own.
     pub fn of_root() -> Self {
-        Self { dirs: vec![ConfigDir { path: PathBuf::from("/etc/clawjail"), trust: Trust::Root }], home: None }
+        Self { dirs: vec![ConfigDir { path: PathBuf::from("/etc/clawjail"), trust: Trust::Root }], ..Self::default() }
     }
 
     /// The same, then the caller's own `~/.config/clawjail`: for a caller who runs us with no more power than theirs.
@@ -104,12 +107,15 @@ impl Sources {
         sources
     }
 
-    /// Without the directories that do not exist: nothing has to be looked for in them again and again.
+    /// Without the directories that do not exist, and with a look at what is in the others: nothing has to be looked for in them
+    /// again and again.
     pub fn present(mut self) -> Self {
         // Any other answer than "not there" keeps it, and is an error when it is opened.
         self.dirs.retain(
             |dir| !matches!(dir.path.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound),
         );
+        // One that cannot be looked into is an error when something is wanted of it.
+        self.built_in_stands = self.dirs.iter().all(|dir| replaces_nothing(dir).unwrap_or(false));
         self
     }
 
@@ -181,8 +187,8 @@ impl Shelf for Sources {
         self.names_below(&format!("policies/{}", kind.directory()), authority)
     }
 
-    fn is_empty(&self) -> bool {
-        self.dirs.is_empty()
+    fn replaces_nothing(&self) -> bool {
+        self.dirs.is_empty() || self.built_in_stands
     }
 }
 
@@ -231,6 +237,39 @@ fn open_below(dir: &ConfigDir, below: &[&str], name: &str) -> Result<Option<Docu
     let read = refuse_hard_links(&opened).and_then(|()| read_text(opened));
     let text = read.map_err(|cause| OpenError { path: path.clone(), cause })?;
     Ok(Some(Document { source: path.display().to_string(), text: text.into(), authority: dir.trust.authority() }))
+}
+
+/// Whether `dir` has no profile of a built-in one's name, and no set at all.
+fn replaces_nothing(dir: &ConfigDir) -> Result<bool, OpenError> {
+    let profiles = names_in(dir, &["profiles"])?;
+    if BUILT_IN.iter().any(|(name, _)| profiles.iter().any(|file| file.strip_suffix(".toml") == Some(name))) {
+        return Ok(false);
+    }
+    if names_in(dir, &["policies"])?.is_empty() {
+        return Ok(true);
+    }
+    let kinds = [SetKind::Paths, SetKind::Syscalls, SetKind::Egress];
+    let sets = kinds.map(|kind| names_in(dir, &["policies", kind.directory()]));
+    Ok(sets.into_iter().collect::<Result<Vec<_>, _>>()?.iter().all(Vec::is_empty))
+}
+
+/// The names in `<dir>/<below...>`, none if it is not there. Each step is checked as if something were read there.
+fn names_in(dir: &ConfigDir, below: &[&str]) -> Result<Vec<String>, OpenError> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mut path = dir.path.clone();
+    let Some(mut current) = step(open(&path, flags, Mode::empty()), &path, dir.trust)? else { return Ok(Vec::new()) };
+    for part in below {
+        path.push(part);
+        let Some(opened) = step(openat(&current, *part, flags, Mode::empty()), &path, dir.trust)? else {
+            return Ok(Vec::new());
+        };
+        current = opened;
+    }
+    let error = |errno: Errno| OpenError { path: path.clone(), cause: OpenCause::System(errno.into()) };
+    let listing = Dir::from_fd(current).map_err(error)?;
+    let names = listing.into_iter().map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()));
+    let names = names.collect::<Result<Vec<_>, _>>().map_err(error)?;
+    Ok(names.into_iter().filter(|name| name != "." && name != "..").collect())
 }
 
 /// Checks one opened step: absent, acceptable, or refused. The check is made on the descriptor, so that what was checked

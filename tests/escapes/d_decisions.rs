@@ -68,10 +68,8 @@ fn hooks(trial: &mut Trial) {
         jail = jail.environment(name, "/tmp/evil");
     }
     let ran = jail.run(["env"]);
-    let found: Vec<&str> = corpus
-        .into_iter()
-        .filter(|name| ran.text().lines().any(|line| line == format!("{name}=/tmp/evil")))
-        .collect();
+    let found: Vec<&str> =
+        corpus.into_iter().filter(|name| ran.text().lines().any(|line| line == format!("{name}=/tmp/evil"))).collect();
     trial.deny("what is inherited", found.is_empty() && !ran.text().contains("s3cret"), format!("{found:?}"));
     trial.allow("what the profile passes", ran.text().contains("LANG=C.UTF-8"), ran.whole());
     for name in corpus {
