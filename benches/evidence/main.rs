@@ -1,7 +1,7 @@
 //! `cargo bench --bench evidence [-- ROUNDS]`: what recording costs, as ratios to a run that records nothing.
 //!
 //! Each workload runs with `--record off`, `commands` and `full` in turn, so that what else the machine does meets all of them; the
-//! smallest and the median of the rounds are printed. Nothing here passes or fails; docs/evidence.md has what one machine printed.
+//! smallest and the median of the rounds are printed. Nothing here passes or fails; docs/performance.md has what one machine printed.
 
 #![expect(clippy::expect_used, reason = "a bench that cannot measure must say so and stop")]
 
