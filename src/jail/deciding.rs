@@ -185,7 +185,8 @@ pub fn make_filters(prepared: &Prepared) -> Result<Filters, Refused> {
     let brokered = plan.naming == Naming::Brokered;
     asked.extend((brokered && plan.tier == Tier::Bare).then_some("broker-bare"));
     asked.extend(plan.vets_repositories().then_some("broker-git"));
-    asked.extend((!brokered).then_some("observe-writes"));
+    // The broker's own set has writes and removals only where it looks at settings of git.
+    asked.extend((!brokered || !plan.vets_repositories()).then_some("observe-writes"));
     asked.extend((!plan.has_gate()).then_some("observe"));
     asked.extend((plan.recording >= Recording::Commands).then_some("observe-commands"));
     asked.extend((plan.recording >= Recording::Full).then_some("observe-full"));

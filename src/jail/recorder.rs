@@ -281,7 +281,12 @@ impl Recorder {
         if let Some(ends) = &mut self.ends {
             ends.forget(run);
         }
-        let first = notes.observed.executions.iter().rposition(|one| one.pid == leader && one.ended.is_none());
+        let first = notes.observed.executions.iter().rposition(|one| one.pid == leader);
+        // Where the kernel does not say how a process ended that others wait for, this is the one that we waited for.
+        let first = first.filter(|number| {
+            let ended = notes.observed.executions.get(*number).and_then(|one| one.ended);
+            ended.is_none_or(|ended| ended.status.is_none())
+        });
         if let Some(number) = first {
             notes.end(number, Some(status));
         }
