@@ -119,7 +119,7 @@ impl Auditing {
             // Unless all went well.
             self.read_for(if end == End::Exited(0) { Duration::ZERO } else { UNTOLD }, until);
         }
-        let lost = statuses.map_or(0, |(first, last)| u64::from(last.lost.wrapping_sub(first.lost)));
+        let lost = statuses.map_or(0, |(first, last)| lost_between(first, last, self.records.all()));
         let enabled = statuses.map(|(first, last)| first.enabled && last.enabled);
         Audited {
             lost: self.lost.saturating_add(self.records.dropped()).saturating_add(lost),
@@ -254,6 +254,17 @@ impl Auditing {
     }
 }
 
+/// Records that were lost from one state of the host's audit to a later one, while the kernel handed us `received`.
+fn lost_between(first: Status, last: Status, received: u64) -> u64 {
+    let counted = u64::from(last.lost.wrapping_sub(first.lost));
+    if last.taken {
+        return counted;
+    }
+    // Nobody takes them: once the kernel's room is full it counts each that we were handed. Whoever lost none yet has room.
+    let room = if first.lost > 0 { 0 } else { u64::from(last.room) };
+    counted.saturating_sub(received.saturating_sub(room))
+}
+
 fn domain(fields: &BTreeMap<&[u8], Vec<u8>>) -> Option<u64> {
     let text = std::str::from_utf8(fields.get(b"domain".as_slice())?).ok()?;
     u64::from_str_radix(text, 16).ok()
@@ -374,6 +385,24 @@ mod tests {
         assert_eq!(of(both).map(|key| key.0), Some("execute"));
         let call = b"audit(1.2:3): auid=4294967295 uid=7 gid=7 ses=1 pid=9 comm=\"x\" exe=\"/x\" sig=0 arch=c000003e syscall=101 compat=0 ip=0x7 code=0x50000";
         assert_eq!((refused(&fields(call)).as_deref(), number(&fields(call), "uid")), (Some("ptrace"), Some(7)));
+    }
+
+    #[test]
+    fn what_nobody_takes_is_not_lost_when_we_were_handed_it() {
+        let status = |taken, lost| Status { enabled: true, taken, room: 64, lost, waiting: 0 };
+        for (taken, before, after, received, lost) in [
+            (true, 5, 5, 100, 0),
+            (true, 5, 25, 100, 20),
+            (false, 0, 0, 60, 0),
+            // The first 64 of a hundred were kept.
+            (false, 0, 36, 100, 0),
+            (false, 0, 46, 100, 10),
+            (false, 500, 600, 100, 0),
+            (false, 500, 607, 100, 7),
+        ] {
+            let found = lost_between(status(taken, before), status(taken, after), received);
+            assert_eq!(found, lost, "{taken} {before} {after} {received}");
+        }
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub struct Records {
     socket: OwnedFd,
     // For what the kernel is asked, whose answers come apart from records.
     control: OwnedFd,
+    // Gets records of all kinds, and has no room for them: what the kernel drops there it counts, at no cost to us.
+    tally: OwnedFd,
 }
 
 /// The state of the host's audit. `struct audit_status`.
@@ -42,6 +44,11 @@ pub struct Records {
 pub struct Status {
     /// Whether it is on.
     pub enabled: bool,
+    /// Whether a daemon takes the records. Where none does, the kernel keeps as many as it has room for, and then counts each one
+    /// as lost that it has handed to us.
+    pub taken: bool,
+    /// How many it has room for.
+    pub room: u32,
     /// Records that it has lost since the host started: it had no room for them, or too many came in a second.
     pub lost: u32,
     /// Records that it has not handed over yet.
@@ -51,15 +58,30 @@ pub struct Status {
 impl Records {
     /// Needs CAP_AUDIT_READ on the host, and to be in its first network namespace: elsewhere nothing ever arrives.
     pub fn listen() -> Result<Records, Errno> {
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkAudit)?;
+        let socket = open()?;
         // What it cannot have here, it does with less.
         let _ = setsockopt(&socket, sockopt::RcvBufForce, &ROOM);
         only_ours(socket.as_fd())?;
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, READLOG))?;
-        let control =
-            nix::sys::socket::socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkAudit)?;
-        Ok(Records { socket, control })
+        let tally = open()?;
+        setsockopt(&tally, sockopt::RcvBuf, &1)?;
+        bind(tally.as_raw_fd(), &NetlinkAddr::new(0, READLOG))?;
+        Ok(Records { socket, control: open()?, tally })
+    }
+
+    /// What becomes readable with the next one.
+    pub fn ready(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// The next one, with its kind: `EAGAIN` when there is none, `ENOBUFS` when some were lost.
+    pub fn next(&self) -> Result<(u16, Vec<u8>), Errno> {
+        let mut buffer = vec![0; LONGEST];
+        let length = recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT)?;
+        buffer.truncate(length);
+        let kind = buffer.get(4..6).and_then(|kind| kind.try_into().ok()).map_or(0, u16::from_ne_bytes);
+        let record = buffer.get(HEADER..).unwrap_or_default().to_vec();
+        Ok((kind, record))
     }
 
     /// Asks how audit is, under a number that the answer has. Needs CAP_AUDIT_CONTROL on the host; whoever lacks it is told so
@@ -82,44 +104,54 @@ impl Records {
         let word = |at: usize| Some(u32::from_ne_bytes(answer.get(at * 4..at * 4 + 4)?.try_into().ok()?));
         let kind = answer.get(4..6).and_then(|kind| kind.try_into().ok()).map_or(0, u16::from_ne_bytes);
         // Behind the header of four words: mask, enabled, failure, pid, rate limit, limit, lost, waiting.
-        let status = || Some(Status { enabled: word(5)? != 0, lost: word(10)?, waiting: word(11)? });
+        let status = || {
+            let [enabled, taken] = [word(5)? != 0, word(7)? != 0];
+            Some(Status { enabled, taken, room: word(9)?, lost: word(10)?, waiting: word(11)? })
+        };
         Ok((word(2).unwrap_or(0), if kind == GET { status() } else { None }))
     }
 
     /// Records that were meant for us, and came when there was no room.
     pub fn dropped(&self) -> u64 {
-        /// `SK_MEMINFO_DROPS`, and how many words there are.
-        const DROPS: usize = 8;
-        const WORDS: usize = 9;
-        let mut words = [0_u32; WORDS];
-        let mut length = size_of_val(&words) as libc::socklen_t;
-        // SAFETY: the kernel writes at most `length` bytes to `words`, which lives until the call returns, and the length to `length`.
-        let result = unsafe {
-            libc::getsockopt(
-                self.socket.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_MEMINFO,
-                words.as_mut_ptr().cast(),
-                &raw mut length,
-            )
-        };
-        words.get(DROPS).filter(|_| result == 0).map_or(0, |drops| u64::from(*drops))
+        drops(self.socket.as_fd())
     }
 
-    /// What becomes readable with the next one.
-    pub fn ready(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+    /// How many records of all kinds there were. To be asked once.
+    pub fn all(&self) -> u64 {
+        let mut kept: u64 = 0;
+        loop {
+            match recv(self.tally.as_raw_fd(), &mut [0; HEADER], MsgFlags::MSG_DONTWAIT) {
+                Ok(_) => kept = kept.saturating_add(1),
+                Err(Errno::ENOBUFS) => {}
+                Err(_) => return kept.saturating_add(drops(self.tally.as_fd())),
+            }
+        }
     }
+}
 
-    /// The next one, with its kind: `EAGAIN` when there is none, `ENOBUFS` when some were lost.
-    pub fn next(&self) -> Result<(u16, Vec<u8>), Errno> {
-        let mut buffer = vec![0; LONGEST];
-        let length = recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT)?;
-        buffer.truncate(length);
-        let kind = buffer.get(4..6).and_then(|kind| kind.try_into().ok()).map_or(0, u16::from_ne_bytes);
-        let record = buffer.get(HEADER..).unwrap_or_default().to_vec();
-        Ok((kind, record))
-    }
+fn open() -> Result<OwnedFd, Errno> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkAudit)
+}
+
+/// What came to a socket that had no room.
+fn drops(socket: BorrowedFd<'_>) -> u64 {
+    /// `SK_MEMINFO_DROPS`, and how many words there are.
+    const DROPS: usize = 8;
+    const WORDS: usize = 9;
+    let mut words = [0_u32; WORDS];
+    let mut length = size_of_val(&words) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `words`, which lives until the call returns, and the length to `length`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            words.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    words.get(DROPS).filter(|_| result == 0).map_or(0, |drops| u64::from(*drops))
 }
 
 fn join(first: u16, second: u16) -> [u8; 4] {

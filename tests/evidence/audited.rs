@@ -28,6 +28,9 @@ fn a_refused_system_call_is_a_denial_by_its_name_where_everything_is_recorded() 
     });
 }
 
+/// What the host's audit loses, it loses for all: one at a time.
+static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 /// Whether this host has Landlock's records in the verdict of a run.
 fn is_logged(place: &Place) -> bool {
     let ran = Jail::new(place).option("--record").option("commands").run(["true"]);
@@ -43,6 +46,7 @@ const PAST_THE_BROKER: &str = "/proc/self/cwd/made";
 
 #[test]
 fn what_landlock_alone_denies_is_a_denial_where_the_hosts_audit_is_on() {
+    let _alone = ALONE.lock();
     in_every_tier(|place| {
         if place.tier != Tier::Root || !is_logged(place) {
             return;
@@ -70,6 +74,7 @@ fn what_landlock_alone_denies_is_a_denial_where_the_hosts_audit_is_on() {
 
 #[test]
 fn a_run_that_is_denied_nothing_has_a_complete_record_where_the_hosts_audit_is_on() {
+    let _alone = ALONE.lock();
     in_every_tier(|place| {
         if place.tier != Tier::Root || !is_logged(place) {
             return;
@@ -83,6 +88,7 @@ fn a_run_that_is_denied_nothing_has_a_complete_record_where_the_hosts_audit_is_o
 
 #[test]
 fn ten_thousand_records_in_a_second_are_counted_or_counted_as_lost_and_belong_to_their_own_jail() {
+    let _alone = ALONE.lock();
     in_every_tier(|place| {
         if place.tier != Tier::Root || !is_logged(place) {
             return;
