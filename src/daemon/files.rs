@@ -13,6 +13,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde_json::{Value, json};
 use tokio::io::unix::AsyncFd;
 
+use super::admission::Permit;
 use super::connection::Client;
 use super::jails::{Inside, Open};
 use super::link;
@@ -130,29 +131,49 @@ async fn perform(client: &Client, order: FileOrder) -> Result<Value, Fault> {
     let changes = order.job.changes();
     let claim = if changes { Some(client.service.recording.claim().await?) } else { None };
     let inside = Inside::of(&jail);
-    let asked = Asked {
+    let asked = asked(client, &jail, &order.job);
+    let (keeper, answer) = run(&jail, &order).await.map_err(failed)?;
+    if !changes {
+        return glance(keeper, answer, permit).await;
+    }
+    let seen = end(&keeper).await.map_err(failed)?;
+    drop((inside, permit));
+    let told = tell(&seen, answer);
+    let mut verdict = Verdict::new(asked, &seen, Output::default());
+    verdict.denials.extend(told.as_ref().err().filter(|_| verdict.denials.is_empty()).and_then(denial));
+    verdict.redact(&[]);
+    client.service.record(&mut verdict, claim).await;
+    if let Some(reason) = verdict.reason.filter(|reason| reason.code == "failed.ledger") {
+        return Err(Fault::of_reason(&reason));
+    }
+    told
+}
+
+fn asked(client: &Client, jail: &Open, job: &FileJob) -> Asked {
+    Asked {
         id: uuid::Uuid::now_v7().to_string(),
         time: jiff::Timestamp::now().to_string(),
         caller: Caller { uid: client.peer.uid, gid: client.peer.gid },
         agent: jail.shown.agent.clone(),
         session: jail.shown.session.clone(),
         profile: jail.shown.profile.clone(),
-        argv: order.job.words(),
-    };
-    let failed = |error: std::io::Error| Fault::failed("supervise", format!("cannot work with files: {error}"));
-    let (seen, answer) = run(&jail, &order).await.map_err(failed)?;
-    drop((inside, permit));
-    let told = tell(&seen, answer);
-    if changes {
-        let mut verdict = Verdict::new(asked, &seen, Output::default());
-        verdict.denials.extend(told.as_ref().err().filter(|_| verdict.denials.is_empty()).and_then(denial));
-        verdict.redact(&[]);
-        client.service.record(&mut verdict, claim).await;
-        if let Some(reason) = verdict.reason.filter(|reason| reason.code == "failed.ledger") {
-            return Err(Fault::of_reason(&reason));
-        }
+        argv: job.words(),
     }
-    told
+}
+
+fn failed(error: std::io::Error) -> Fault {
+    Fault::failed("supervise", format!("cannot work with files: {error}"))
+}
+
+/// What was asked by who changes nothing: told as soon as it is there. That the process has ended, nobody waits for but whoever
+/// is next in its place.
+async fn glance(keeper: Keeper, answer: Option<Answer>, permit: Permit) -> Result<Value, Fault> {
+    let Some(answer) = answer else { return tell(&end(&keeper).await.map_err(failed)?, None) };
+    tokio::task::spawn_local(async move {
+        drop(end(&keeper).await);
+        drop(permit);
+    });
+    tell_answer(answer)
 }
 
 /// What the kernel denied, as the record has it.
@@ -171,8 +192,11 @@ fn denial(fault: &Fault) -> Option<Denial> {
     })
 }
 
-/// One run in the jail: its end, and what it answered.
-async fn run(jail: &Open, order: &FileOrder) -> std::io::Result<(Seen, Vec<u8>)> {
+/// The keeper's end of a run.
+type Keeper = AsyncFd<Rc<Channel>>;
+
+/// One run in the jail: who tells of its end, and what it answered, where that makes sense.
+async fn run(jail: &Open, order: &FileOrder) -> std::io::Result<(Keeper, Option<Answer>)> {
     let (ours, keepers) = Channel::pair()?;
     let input = in_memory(&order.content)?;
     let Pipes { ours: [_, output, error], commands: [_, their_output, their_error] } = Pipes::new()?;
@@ -185,21 +209,23 @@ async fn run(jail: &Open, order: &FileOrder) -> std::io::Result<(Seen, Vec<u8>)>
     drop((input, their_output, their_error, keepers));
     ours.never_wait()?;
     let keeper = readiness::watch(Rc::new(ours))?;
-    let started = match watch::hear(&keeper).await? {
-        Some((FromLauncher::Started(started), _)) => started,
-        Some((FromLauncher::Ended(Some(started), ended), _)) => {
-            return Ok((Seen::Run { started, ended }, collect(&keeper, output).await?));
-        }
-        Some((other, _)) => return Ok((watch::not_started(other), Vec::new())),
-        None => return Ok((watch::launcher_gone(None), Vec::new())),
-    };
     let answer = collect(&keeper, output).await?;
-    let seen = match watch::hear(&keeper).await? {
+    Ok((keeper, postcard::from_bytes(&answer).ok()))
+}
+
+/// How a run ended, or that it did not begin.
+async fn end(keeper: &Keeper) -> std::io::Result<Seen> {
+    let started = match watch::hear(keeper).await? {
+        Some((FromLauncher::Started(started), _)) => started,
+        Some((FromLauncher::Ended(Some(started), ended), _)) => return Ok(Seen::Run { started, ended }),
+        Some((other, _)) => return Ok(watch::not_started(other)),
+        None => return Ok(watch::launcher_gone(None)),
+    };
+    Ok(match watch::hear(keeper).await? {
         Some((FromLauncher::Ended(_, ended), _)) => Seen::Run { started, ended },
         Some((FromLauncher::Failed(failure), _)) => Seen::Failed(watch::cut_short(&failure), Some(started)),
         Some(_) | None => watch::launcher_gone(Some(started)),
-    };
-    Ok((seen, answer))
+    })
 }
 
 /// Sealed: what a keeper gives to a command must be for reading alone, and no more to be changed.
@@ -213,7 +239,7 @@ fn in_memory(content: &[u8]) -> std::io::Result<OwnedFd> {
 }
 
 /// Reads the answer to its end. One that is too long ends the process that gives it.
-async fn collect(keeper: &AsyncFd<Rc<Channel>>, output: OwnedFd) -> std::io::Result<Vec<u8>> {
+async fn collect(keeper: &Keeper, output: OwnedFd) -> std::io::Result<Vec<u8>> {
     let output = Loose::new(output)?;
     let mut answer = Vec::new();
     let mut buffer = vec![0; 64 << 10];
@@ -247,7 +273,7 @@ fn request(jail: &Open, job: &FileJob) -> RunRequest {
     }
 }
 
-fn tell(seen: &Seen, answer: Vec<u8>) -> Result<Value, Fault> {
+fn tell(seen: &Seen, answer: Option<Answer>) -> Result<Value, Fault> {
     if let Seen::Refused(reason) | Seen::Failed(reason, _) = seen {
         return Err(Fault::of_reason(reason));
     }
@@ -256,7 +282,10 @@ fn tell(seen: &Seen, answer: Vec<u8>) -> Result<Value, Fault> {
         message: "the process that works with files ended without an answer".into(),
         remedy: None,
     };
-    let answer: Answer = postcard::from_bytes(&answer).map_err(|_| Fault::of_reason(&no_sense()))?;
+    tell_answer(answer.ok_or_else(|| Fault::of_reason(&no_sense()))?)
+}
+
+fn tell_answer(answer: Answer) -> Result<Value, Fault> {
     match answer {
         Answer::Done => Ok(json!(Done {})),
         Answer::Facts(facts, seen) => Ok(json!(Stat::new(facts, seen))),
