@@ -63,6 +63,7 @@ describe("the manifest", () => {
     assert.deepEqual([manifest.id, plugin.id], ["clawjail", "clawjail"]);
     assert.deepEqual(manifest.activation, { onStartup: true });
     assert.deepEqual(manifest.contracts.trustedToolPolicies, ["clawjail"]);
+    assert.equal(manifest.categories, undefined, "up to 2026.9.4 a category that OpenClaw does not know makes it refuse the whole plugin");
     const { dependencies = {}, files } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
     assert.deepEqual(dependencies, {}, "nothing comes along with it");
     assert.ok(files.includes("dist") && files.includes("openclaw.plugin.json"));
