@@ -1,5 +1,5 @@
 // Which releases of OpenClaw the plugin works with: runs the short end of the tests (test/modes.test.mjs) with each of the last
-// stable ones, and prints the table for the README. `npm run compat -- 3` for the last three; versions can be named instead.
+// stable ones, and prints the table for the README. `npm run compat -- 2` for the last two; versions can be named instead.
 
 import { execFileSync, spawnSync } from "node:child_process";
 
@@ -7,7 +7,7 @@ import { HERE } from "./lib/toolchain.mjs";
 
 const given = process.argv.slice(2);
 const named = given.filter((word) => word.includes("."));
-const count = Number(given.find((word) => /^\d+$/.test(word)) ?? 3);
+const count = Number(given.find((word) => /^\d+$/.test(word)) ?? 4);
 const known = () => JSON.parse(execFileSync("npm", ["view", "openclaw", "versions", "--json"], { encoding: "utf8" }));
 const versions = named.length > 0 ? named : known().filter((version) => /^\d+\.\d+\.\d+$/.test(version)).slice(-count);
 

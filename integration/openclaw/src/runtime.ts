@@ -32,6 +32,8 @@ export interface Prepared {
 }
 
 const GONE = new Set(["refused.unknown_jail", "gone"]);
+// Nothing was done, and a new jail can do it: this one was closed, or cannot hide what has appeared in the workspace (bare tier).
+const REPLACEABLE = new Set(["refused.unknown_jail", "refused.jail_outdated"]);
 
 // What a sandbox is called: by OpenClaw's registry, and as a session by the service.
 export function runtimeId(scopeKey: string): string {
@@ -106,14 +108,13 @@ export class Runtime {
     throw new Error(`clawjail: docker.setupCommand ended with ${code}: ${stderr.toString().trim().slice(-400)}`);
   }
 
-  // Does something in the jail; if that turns out to be gone, once more in a new one. Nothing has happened in that case.
+  // Does something in the jail; if that turns out not to serve any more, once more in a new one. Nothing has happened in that case.
   async #inside<T>(work: (jail: string) => Promise<T>): Promise<T> {
     const jail = await this.jail();
     try {
       return await work(jail.id);
     } catch (error) {
-      const gone = error instanceof ClawjailError && error.code === "refused.unknown_jail";
-      if (!gone) throw error;
+      if (!(error instanceof ClawjailError && REPLACEABLE.has(error.code))) throw error;
       if (this.#opening && (await this.#opening.catch(() => undefined)) === jail) this.#opening = undefined;
       return work((await this.jail()).id);
     }

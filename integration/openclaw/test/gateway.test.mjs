@@ -212,8 +212,8 @@ describe("file tools", () => {
       tool("write", { path: ".git/hooks/pre-commit", content: "#!/bin/sh\n" }),
       exec("cat leaf dir/outside .env; echo x >.git/hooks/pre-commit; echo tried"),
     ];
-    // A jail of its own: what appears in the workspace while one stays is hidden from the next one.
-    const answers = await run(attempts, { session: "links" });
+    // A jail that was there before its workspace had any of this.
+    const answers = await run(attempts);
     for (const [index, answer] of answers.entries()) {
       assert.doesNotMatch(answer, /^outside\n/m, JSON.stringify(attempts[index]));
       assert.doesNotMatch(answer, /KEY=secret/, JSON.stringify(attempts[index]));
