@@ -39,7 +39,7 @@ interface Call {
   failed: (error: Error) => void;
 }
 
-// Who hears of a run: its output, and how it ended; undefined when nobody will know.
+// Who hears of a run: its output, and how it ended; undefined when nobody will know. Who takes its output waits for it.
 export interface Listener {
   output?: (stream: string, bytes: Buffer) => void;
   ended: (verdict: Verdict | undefined) => void;
@@ -67,6 +67,7 @@ export class Client {
   #next = 1;
   readonly #calls = new Map<number, Call>();
   readonly #runs = new Map<string, Listener>();
+  #socket: Socket | undefined;
   // Counts connections: what was opened with an earlier one is gone.
   generation = 0;
 
@@ -104,6 +105,7 @@ export class Client {
   // Has `listener` told of the run. Before the answer to whatever started it is looked at, no word of it can have come.
   listen(run: string, listener: Listener): void {
     this.#runs.set(run, listener);
+    if (listener.output) this.#socket?.ref();
   }
 
   close(): void {
@@ -130,7 +132,8 @@ export class Client {
 
   #attend(socket: Socket): void {
     let rest: Buffer[] = [];
-    // Only calls keep a process alive, not a connection.
+    this.#socket = socket;
+    // Only calls, and runs whose output somebody waits for, keep a process alive, not a connection.
     socket.unref();
     socket.on("error", () => undefined);
     socket.on("data", (chunk: Buffer) => {
@@ -154,6 +157,7 @@ export class Client {
     } else if (method === "run.ended") {
       const listener = this.#runs.get(params.run);
       this.#runs.delete(params.run);
+      this.#rest(socket);
       listener?.ended(params.verdict);
     } else if (!method) {
       const call = this.#calls.get(id);
@@ -165,7 +169,8 @@ export class Client {
   }
 
   #rest(socket: Socket): void {
-    if (this.#calls.size === 0) socket.unref();
+    const awaited = [...this.#runs.values()].some(({ output }) => output !== undefined);
+    if (this.#calls.size === 0 && !awaited) socket.unref();
   }
 
   #fail(error: Error): void {

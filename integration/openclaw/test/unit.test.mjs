@@ -1,9 +1,11 @@
 // Parts of the plugin by themselves, some of them with a real service.
 
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { promisify } from "node:util";
 
 import { Bridge } from "../dist/bridge.js";
 import { Client } from "../dist/client.js";
@@ -205,6 +207,16 @@ describe("with a service", () => {
     await bridge.remove({ filePath: "known", recursive: true });
     await bridge.mkdirp({ filePath: "known/below" });
     assert.equal((await bridge.stat({ filePath: "known/below" })).type, "directory");
+  });
+
+  it("keeps a process alive while a script runs that it waits for, and no longer", async () => {
+    const script = `import { Client } from ${JSON.stringify(new URL("../dist/client.js", import.meta.url).href)};
+      import { Runtime } from ${JSON.stringify(new URL("../dist/runtime.js", import.meta.url).href)};
+      const runtime = new Runtime(new Client(${JSON.stringify(place.socket)}), "alone", ${JSON.stringify(runtime.spec)});
+      const { stdout } = await runtime.shell({ script: "sleep 0.3; echo waited for" });
+      process.stdout.write(stdout);`;
+    const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", script], { timeout: 20_000 });
+    assert.equal(stdout, "waited for\n");
   });
 
   it("keeps the mode of what it writes", async () => {
