@@ -169,6 +169,7 @@ impl Filling<'_> {
                 self.write_file(path, content.as_bytes())
             }
             Entry::Trust { content, .. } => self.write_file(path, content),
+            Entry::Over { same_as } => self.lay_over(path, Path::new(same_as)),
             Entry::Link { target } => self.make_link(path, OsStr::new(target)),
             Entry::Masked => self.mask(path),
         }
@@ -238,6 +239,19 @@ impl Filling<'_> {
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
         let file = openat(directory, name, flags, Mode::from_bits_truncate(0o444))?;
         std::fs::File::from(file).write_all(content).map_err(|error| super::identity::errno_of(&error))
+    }
+
+    /// Shows the file `same_as` of the view where `path` leads, too. What the host does not have there is not made up.
+    fn lay_over(&mut self, path: &Path, same_as: &Path) -> Result<(), Errno> {
+        let target = match follow_inside(self.root.top.as_fd(), path) {
+            Ok(target) if kind_of(target.as_fd())? == SFlag::S_IFREG => target,
+            Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ELOOP) => return Ok(()),
+            Err(errno) => return Err(errno),
+        };
+        let same = open_inside(self.root.top.as_fd(), same_as)?;
+        let tree = mounts::clone_tree(same.as_fd(), Depth::One)?;
+        mounts::add_attributes(tree.as_fd(), READ_ONLY | NO_SUID | NO_DEV | NO_EXEC, Depth::One)?;
+        mounts::attach(tree.as_fd(), target.as_fd())
     }
 
     fn make_link(&mut self, path: &Path, target: &OsStr) -> Result<(), Errno> {

@@ -179,7 +179,9 @@ fn made(plan: &Plan) -> Vec<Vec<String>> {
             Entry::Terminals => rows.push(row([&name, "the jail's own terminals"])),
             Entry::Device => small.entry("devices").or_default().push(name),
             Entry::Directory => small.entry("empty directories").or_default().push(name),
-            Entry::File { .. } | Entry::Trust { .. } => small.entry("files written for it").or_default().push(name),
+            Entry::File { .. } | Entry::Trust { .. } | Entry::Over { .. } => {
+                small.entry("files written for it").or_default().push(name)
+            }
             Entry::Link { .. } => small.entry("links").or_default().push(name),
             Entry::Masked => small.entry("empty, for what they say of the host").or_default().push(name),
         }

@@ -115,6 +115,11 @@ pub enum Entry {
         /// All of it: nothing in a plan, and what the gate says where init is told.
         content: Vec<u8>,
     },
+    /// The same file as at another path, over what the host has here, if it has anything.
+    Over {
+        /// Where else it is in the view; before this one in the order of paths.
+        same_as: String,
+    },
     /// A symbolic link.
     Link {
         /// What it points to.

@@ -62,6 +62,17 @@ const TRUST: [(&str, TrustForm); 2] = [(TRUST_PEM, TrustForm::Pem), (TRUST_JKS, 
 const TRUST_PEM: &str = "/etc/clawjail/trust.pem";
 const TRUST_JKS: &str = "/etc/clawjail/trust.jks";
 
+/// Where hosts keep whom they trust in one file, which programs read that ask no variable: Debian and most others, older ones, SUSE,
+/// Alpine, Fedora. A link among them leads to what is shown in its place, too.
+const BUNDLES: [&str; 6] = [
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/certs/ca-bundle.crt",
+    "/etc/ssl/certs/ca-certificates.crt",
+];
+
 /// What tells programs about that: each family of them listens to another.
 pub const TRUST_VARIABLES: [(&str, &str); 9] = [
     ("CARGO_HTTP_CAINFO", TRUST_PEM),
@@ -109,6 +120,14 @@ pub fn build(profile: &Profile, request: &Request, host: &HostFacts, paths: &Pat
     if profile.egress.rules.end_tls() {
         for (path, form) in TRUST {
             entries.insert(path.into(), Entry::Trust { form, content: Vec::new() });
+        }
+        for bundle in BUNDLES {
+            let told = match entries.contains_key(Path::new(bundle)) {
+                // Granted by itself, so nothing else is mounted there.
+                true => Entry::Link { target: TRUST_PEM.into() },
+                false => Entry::Over { same_as: TRUST_PEM.into() },
+            };
+            entries.insert(bundle.into(), told);
         }
     }
     // Whatever stands in the view's /etc was named by the profile or written by us: one rule for all of it.

@@ -384,6 +384,32 @@ fn a_host_with_rules_for_requests_is_spoken_to_in_requests_alone() {
     });
 }
 
+/// A client that hears no variable reads what the host has, and the gate's authority is in that, too; nothing else of it changes.
+#[test]
+fn clients_that_read_the_hosts_own_bundle_trust_the_gate() {
+    in_each_tier(|world, place| {
+        let token = &place.token;
+        let bundle = "/etc/ssl/certs/ca-certificates.crt";
+        let curl = format!("env -i /usr/bin/curl -sS --cacert {bundle} https://good.example/public/{token}");
+        let ran = under(
+            world,
+            place,
+            &format!("{curl}bundle; cmp {bundle} /etc/clawjail/trust.pem && echo; echo x >> {bundle}"),
+        );
+        assert_eq!(ran.text(), format!("https good.example GET /public/{token}bundle 0"), "{}", ran.whole());
+        if has("wget") {
+            let wget = format!("env -i /usr/bin/wget -q -O - https://good.example/public/{token}wget");
+            let ran = under(world, place, &wget);
+            assert_eq!(ran.text(), format!("https good.example GET /public/{token}wget 0"), "{}", ran.whole());
+        }
+        // Where the gate ends no TLS, it is the host's.
+        let without = world.bash(place, "web", &format!("grep -c BEGIN {bundle}"));
+        let with = under(world, place, &format!("grep -c BEGIN {bundle}"));
+        let count = |ran: &Ran| ran.text().trim().parse::<u32>().unwrap_or_default();
+        assert_eq!(count(&with), count(&without) + 1, "{}{}", with.whole(), without.whole());
+    });
+}
+
 #[test]
 fn what_does_not_trust_the_gate_gets_nothing_by_another_way() {
     in_each_tier(|world, place| {
