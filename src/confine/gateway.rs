@@ -14,7 +14,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::sockopt::{IpFreebind, Ipv4PacketInfo, Ipv6RecvPacketInfo, Ipv6V6Only};
+use nix::sys::socket::sockopt::{IpFreebind, Ipv4PacketInfo, Ipv6RecvPacketInfo, Ipv6V6Only, TcpCongestion};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, bind, listen,
     setsockopt, socket,
@@ -35,6 +35,12 @@ pub const NAMES: u16 = 53;
 pub const OWN_V4: [u8; 4] = [198, 18, 0, 1];
 /// The same for IPv6.
 pub const OWN_V6: [u8; 16] = [0xfd, 0, 0xc1, 0xa0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+
+/// No packet of the jail goes further than memory, where nothing is ever lost or late: what paces packets for networks would only
+/// make them wait. Every kernel has this one, and lets everybody have it.
+const CONGESTION: &str = "reno";
+/// What may be under way to a program that does not read: it is a copy away from the gate, and the kernel would let it be 32 MiB.
+const WINDOW: u32 = 1 << 20;
 
 /// How many connections may wait for the gate.
 const WAITING: i32 = 1024;
@@ -78,6 +84,10 @@ pub fn open(rules: &Rules) -> Result<Sockets, Failed> {
     Ok(Sockets { v4: sockets(AddressFamily::Inet, &ports).map_err(&failed)?, v6, log })
 }
 
+// Of linux/rtnetlink.h.
+const RTAX_WINDOW: u16 = 3;
+const RTAX_CC_ALGO: u16 = 16;
+
 /// The index of `lo`, the first interface of every namespace.
 const LOOPBACK: u32 = 1;
 
@@ -93,7 +103,9 @@ fn route(routes: &Netlink, family: AddressFamily, own: &[u8]) -> Result<(), Errn
     // rtmsg: family, bits of destination and source, service, table, protocol, scope, type, flags.
     let scope = if own.len() == 4 { libc::RT_SCOPE_HOST } else { libc::RT_SCOPE_UNIVERSE };
     let head = [family, 0, 0, 0, libc::RT_TABLE_LOCAL, libc::RTPROT_STATIC, scope, libc::RTN_LOCAL, 0, 0, 0, 0];
+    let metrics = Attributes::new().bytes(RTAX_WINDOW, &WINDOW.to_ne_bytes()).text(RTAX_CC_ALGO, CONGESTION);
     let everything = Attributes::after(&head).bytes(libc::RTA_OIF, &loopback).bytes(libc::RTA_PREFSRC, own);
+    let everything = everything.nested(libc::RTA_METRICS, metrics);
     let address = Batch::default().ask(libc::RTM_NEWADDR, NEW, &address);
     routes.send(&address)?;
     routes.send(&Batch::default().ask(libc::RTM_NEWROUTE, NEW, &everything))
@@ -136,6 +148,8 @@ fn make(family: AddressFamily, kind: SockType, port: u16) -> Result<OwnedFd, Err
     };
     bind(socket.as_raw_fd(), address.as_ref())?;
     if kind == SockType::Stream {
+        // Connections have it from their listener.
+        setsockopt(&socket, TcpCongestion, &CONGESTION.into())?;
         listen(&socket, Backlog::new(WAITING)?)?;
     }
     Ok(socket)

@@ -91,8 +91,9 @@ fn load(datagrams: &BTreeSet<(Datagrams, u16)>, told: Told) -> Result<(), Errno>
     let mut batch = Batch::default().tell(BATCH_BEGIN, &Attributes::after(&[0, 0, 0, 10]));
     batch = batch.ask(NEW_TABLE, NEW, &inet().text(1, TABLE));
     batch = chain(batch, "filter", "filter", -150, DROP);
-    batch = to_itself(batch, "filter", ACCEPT);
+    // First what there is most of: each packet goes through these until one fits.
     batch = rule(batch, "filter", &[(PROTOCOL, &[TCP])], verdict(ACCEPT));
+    batch = to_itself(batch, "filter", ACCEPT);
     batch = rule(batch, "filter", &[(PROTOCOL, &[UDP]), (DESTINATION_PORT, &port)], verdict(ACCEPT));
     for (to, port) in datagrams {
         batch = let_through(batch, *to, *port);
