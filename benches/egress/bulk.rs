@@ -11,22 +11,36 @@ const BULK: usize = 1 << 30;
 const REQUESTS: usize = 20_000;
 const CONNECTIONS: usize = 1_000;
 
-/// The rows.
-pub fn print(ground: &Ground) {
-    let bulk = pair(ground, &["bulk", &BULK.to_string()]);
-    ratio("bulk download, bytes a second, no TLS ending", bulk, |value| format!("{:.2} GB/s", value / 1e9), 0.8);
-    let requests = pair(ground, &["requests", &REQUESTS.to_string()]);
-    ratio("requests a second, connection kept", requests, |value| format!("{value:.0}"), 0.5);
-    let (direct, ours) = pair(ground, &["connect", &CONNECTIONS.to_string()]);
-    let added = (ours - direct) / 1e3;
-    println!(
-        "{:<44}{:>10.0} us{:>10.0} us{added:>+7.0} us  added <= 250 us: {}",
-        "connection set-up and a byte back, p50",
-        direct / 1e3,
-        ours / 1e3,
-        met(added <= 250.0)
-    );
-    many(ground);
+/// The rows that are wanted.
+pub fn print(ground: &Ground, wanted: impl Fn(&str) -> bool) {
+    let speed = |value: f64| format!("{:.2} GB/s", value / 1e9);
+    let count = |value: f64| format!("{value:.0}");
+    if wanted("bulk") {
+        let bulk = pair(ground, "web", &["bulk", &BULK.to_string()]);
+        ratio("bulk download, bytes a second", bulk, speed, 0.8);
+        let bulk = pair(ground, "requests", &["bulk-tls", &BULK.to_string()]);
+        ratio("the same by HTTPS, TLS ending at the gate", bulk, speed, 0.5);
+    }
+    if wanted("requests") {
+        let requests = pair(ground, "web", &["requests", &REQUESTS.to_string()]);
+        ratio("requests a second, connection kept", requests, count, 0.5);
+        let requests = pair(ground, "requests", &["requests-tls", &REQUESTS.to_string()]);
+        ratio("the same by HTTPS, TLS ending at the gate", requests, count, 0.0);
+    }
+    if wanted("connections") {
+        let (direct, ours) = pair(ground, "web", &["connect", &CONNECTIONS.to_string()]);
+        let added = (ours - direct) / 1e3;
+        println!(
+            "{:<44}{:>10.0} us{:>10.0} us{added:>+7.0} us  added <= 250 us: {}",
+            "connection set-up and a byte back, p50",
+            direct / 1e3,
+            ours / 1e3,
+            met(added <= 250.0)
+        );
+    }
+    if wanted("many") {
+        many(ground);
+    }
 }
 
 fn ratio(name: &str, (direct, ours): (f64, f64), show: impl Fn(f64) -> String, least: f64) {
@@ -39,12 +53,12 @@ fn ratio(name: &str, (direct, ours): (f64, f64), show: impl Fn(f64) -> String, l
     );
 }
 
-/// Medians, direct and ours.
-fn pair(ground: &Ground, words: &[&str]) -> (f64, f64) {
+/// Medians, direct and under `profile`.
+fn pair(ground: &Ground, profile: &str, words: &[&str]) -> (f64, f64) {
     let [mut direct, mut ours] = [const { Vec::new() }; 2];
     for _ in 0..ROUNDS {
-        for (inside, values) in [(false, &mut direct), (true, &mut ours)] {
-            let output = ground.load(inside, words).output().expect("the load can be started");
+        for (profile, values) in [(None, &mut direct), (Some(profile), &mut ours)] {
+            let output = ground.load(profile, words).output().expect("the load can be started");
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
             values.push(
                 text.trim()
@@ -59,7 +73,8 @@ fn pair(ground: &Ground, words: &[&str]) -> (f64, f64) {
 /// A thousand connections at once, and what the gate holds for them.
 fn many(ground: &Ground) {
     let [(idle, _), (held, time)] = [1, CONNECTIONS].map(|count| {
-        let mut child = ground.load(true, &["many", &count.to_string()]).spawn().expect("the load can be started");
+        let mut child =
+            ground.load(Some("web"), &["many", &count.to_string()]).spawn().expect("the load can be started");
         let mut lines = BufReader::new(child.stdout.take().expect("asked for"));
         let mut line = String::new();
         lines.read_line(&mut line).expect("it says");

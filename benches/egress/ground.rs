@@ -16,8 +16,10 @@ const ADDRESS: &str = "45.90.0.2";
 const OURS: &str = "45.90.0.1";
 /// Its name.
 pub const NAME: &str = "bench.example";
-/// Its port.
+/// Its port, and that on which it speaks TLS.
 pub const PORT: u16 = 8000;
+/// As above.
+pub const PORT_OF_TLS: u16 = 8443;
 
 /// The profile through a gate, and the same without one.
 const WEB: &str = "summary = \"Bench.\"\nextends = \"untrusted\"\n[limits]\nopen_files = 4096\ncpus = \"unlimited\"\n";
@@ -47,19 +49,24 @@ impl Ground {
         let profiles = etc.join("clawjail/profiles");
         fs::create_dir_all(&profiles).expect("it is ours");
         write_profiles(&profiles);
-        fs::write(etc.join("hosts"), format!("127.0.0.1 localhost\n{ADDRESS} {NAME}\n")).expect("it is ours");
-        mount(Some(&etc), "/etc", None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("root can");
         let workspace = top.join("work");
         fs::create_dir(&workspace).expect("it is ours");
+        let authority = super::tls::make(&workspace, NAME);
+        let bundle = etc.join("ssl/certs/ca-certificates.crt");
+        let trusted = fs::read_to_string(&bundle).unwrap_or_default() + &authority;
+        fs::create_dir_all(etc.join("ssl/certs")).expect("it is ours");
+        fs::write(&bundle, trusted).expect("it is ours");
+        fs::write(etc.join("hosts"), format!("127.0.0.1 localhost\n{ADDRESS} {NAME}\n")).expect("it is ours");
+        mount(Some(&etc), "/etc", None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("root can");
         fs::copy(std::env::current_exe().expect("Linux knows"), workspace.join("load")).expect("it is ours");
         let server = serve(&workspace.join("load"));
         Ground { workspace, top, _server: server, _directory: directory }
     }
 
     /// One of the bench's own loads, direct or in a jail.
-    pub fn load(&self, inside: bool, words: &[&str]) -> Command {
-        let mut command =
-            if inside { self.run("web", &["/workspace/load"]) } else { Command::new(self.workspace.join("load")) };
+    pub fn load(&self, profile: Option<&str>, words: &[&str]) -> Command {
+        let direct = || Command::new(self.workspace.join("load"));
+        let mut command = profile.map_or_else(direct, |profile| self.run(profile, &["/workspace/load"]));
         command.args(["load", NAME]).args(words).stdin(Stdio::piped()).stdout(Stdio::piped());
         command
     }
@@ -77,6 +84,8 @@ impl Ground {
 pub fn write_profiles(directory: &Path) {
     let gate = format!("[egress]\nallow = [\"{NAME}:*\"]\nhosts = {{ \"{NAME}\" = \"{ADDRESS}\" }}\n");
     fs::write(directory.join("web.toml"), format!("{WEB}{gate}")).expect("it is ours");
+    let rule = format!("[[egress.http]]\nhost = \"{NAME}:{PORT_OF_TLS}\"\nmethods = [\"*\"]\npaths = [\"/**\"]\n");
+    fs::write(directory.join("requests.toml"), format!("{WEB}{gate}{rule}")).expect("it is ours");
     fs::write(directory.join("plain.toml"), WEB).expect("it is ours");
 }
 

@@ -1,5 +1,7 @@
 //! `cargo bench --bench egress`: the same client going out by itself, through a jail's gate, and through a peer's.
 //!
+//! Words after `--` choose rows, of which all take some minutes: `bulk`, `requests`, `connections`, `many`, `setup`, `peers`.
+//!
 //! As root, in a network and a mount namespace of its own, where a public-looking address is the server's. Nothing here passes or
 //! fails: the last column says whether a number is what docs/performance.md wants, and a person judges.
 
@@ -13,6 +15,7 @@ mod load;
 mod peers;
 mod server;
 mod setup;
+mod tls;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
@@ -26,9 +29,7 @@ fn main() {
     let wanted = |word: &str| words.is_empty() || words.iter().any(|wanted| wanted == word);
     let ground = ground::Ground::new();
     println!("{:<44}{:>13}{:>13}{:>10}  wanted", "", "direct", "clawjail", "");
-    if wanted("loads") {
-        bulk::print(&ground);
-    }
+    bulk::print(&ground, wanted);
     if wanted("setup") {
         setup::print(&ground);
     }

@@ -1,5 +1,6 @@
 //! What a gate adds to the start of a jail: a cold one, and one that was made ahead by a service.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -39,11 +40,12 @@ pub fn print(ground: &Ground) {
     });
     row("cold `true`, without and with a gate", plain, web, 0.5);
     let service = Service::new(ground);
-    let mut client = Client::connect(&service.socket);
+    // A jail is made ahead for a client as its last one was, so each has one of its own.
+    let mut clients = BTreeMap::from(["plain", "web"].map(|profile| (profile, Client::connect(&service.socket))));
     let (plain, web) = pair(REFILL, |profile| {
         let mut params: Value = Client::command();
         (params["profile"], params["workspace"]) = (json!(profile), json!(ground.workspace));
-        client.run(&params)
+        clients.get_mut(profile).expect("one of these").run(&params)
     });
     row("the same in a jail made ahead", plain, web, 0.0);
 }
