@@ -139,7 +139,7 @@ impl Gate {
         self.mark.as_deref()
     }
 
-    /// Gives it the sockets in the jail's network, and waits until it serves them.
+    /// Gives it the sockets in the jail's network.
     pub fn open(&self, sockets: &[OwnedFd]) -> Result<(), Failed> {
         let failed = Failed::at("open_gate");
         // Nobody else is to hold it: when the gate ends, connections to it are refused.
@@ -148,9 +148,14 @@ impl Gate {
         let token = door.as_ref().map(|door| door.token.clone());
         match self.channel.send(&ToGate::Open { known: self.known()?, token }, &sockets) {
             // It could not go on and has ended; why, is what is heard of it.
-            Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => {}
-            Err(errno) => return Err(failed(errno)),
+            Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+            Err(errno) => Err(failed(errno)),
         }
+    }
+
+    /// Waits until it serves them.
+    pub fn await_ready(&self) -> Result<(), Failed> {
+        let failed = Failed::at("open_gate");
         match self.hear(self.patience).map_err(&failed)? {
             FromGate::Ready => Ok(()),
             FromGate::Failed(failure) => Err(Failed {

@@ -16,14 +16,14 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
-use super::beside::Beside;
+use super::beside::{Beside, Then};
 use super::channel::{Arrived, Channel};
 use super::runs::Runs;
 use super::{cgroup, descendants, failure};
 use crate::confine::limits::Counted;
 use crate::confine::mounts::{Opener, Root};
 use crate::confine::shields::Shielded;
-use crate::confine::{Failed, Ids, capabilities, gateway, identity, landlock, late, limits, mounts, seccomp, shields};
+use crate::confine::{Failed, Ids, capabilities, identity, landlock, late, limits, mounts, seccomp, shields};
 use crate::host::Tier;
 use crate::plan::promise::SIGNALS;
 use crate::plan::{Identity, ahead};
@@ -77,18 +77,18 @@ pub fn live(launcher: Channel, birth: Birth) -> ! {
 }
 
 fn serve(launcher: &Channel, birth: Birth) -> Result<(), Failed> {
-    let beside = be_born(birth)?;
+    let beside = be_born(launcher, birth)?;
     let namespaces = if birth.tier.has_namespaces() { late::open_namespaces()? } else { Vec::new() };
     let begun = begin_view(birth)?;
     let Some((orders, trees)) = await_orders(launcher)? else { return Ok(()) };
+    beside.as_ref().map_or(Ok(()), |beside| beside.have(&then(&orders)))?;
     let shielded = build(begun, &orders, trees, birth)?;
-    beside.map_or(Ok(()), Beside::enter)?;
-    let sockets =
-        if orders.plan.leads_to_gate() { gateway::open(&orders.plan.egress)?.into_list() } else { Vec::new() };
+    beside.as_ref().map_or(Ok(()), Beside::enter)?;
     let Some((filters, groups)) = await_filters(launcher)? else { return Ok(()) };
     cgroup::join(&groups).map_err(Failed::at("join_groups"))?;
-    tell_joined(launcher, namespaces, sockets)?;
+    tell_joined(launcher, namespaces)?;
     confine(&orders, &filters)?;
+    beside.map_or(Ok(()), Beside::end)?;
     let scoped = birth.tier == Tier::Bare && orders.plan.landlock.abi >= SIGNALS;
     let mut runs = Runs::new(launcher, *orders, *filters, shielded);
     let served = runs.serve();
@@ -100,16 +100,21 @@ fn serve(launcher: &Channel, birth: Birth) -> Result<(), Failed> {
     served
 }
 
-/// Says so, and hands over what nobody in the jail may have: with the view's namespaces a command could mount, with a socket of
-/// the gate's it could be answered by another.
-fn tell_joined(launcher: &Channel, namespaces: Vec<OwnedFd>, sockets: Vec<OwnedFd>) -> Result<(), Failed> {
+/// What the jail's network is to have. The gate's sockets are made where no run descends from: with one of them a command could be
+/// answered by another.
+fn then(orders: &Orders) -> Then {
+    if orders.plan.leads_to_gate() { Then::Gateway(Box::new(orders.plan.egress.clone())) } else { Then::Nothing }
+}
+
+/// Says so, and hands over what nobody in the jail may have: with the view's namespaces a command could mount.
+fn tell_joined(launcher: &Channel, namespaces: Vec<OwnedFd>) -> Result<(), Failed> {
     let top = if namespaces.is_empty() { None } else { Some(late::open_top()?) };
-    let passed: Vec<_> = top.iter().chain(&namespaces).chain(&sockets).map(AsFd::as_fd).collect();
+    let passed: Vec<_> = top.iter().chain(&namespaces).map(AsFd::as_fd).collect();
     launcher.send(&FromInit::Joined, &passed).map_err(Failed::at("send_joined"))
 }
 
 /// Everything that needs no plan, so that it happens while the launcher makes one.
-fn be_born(birth: Birth) -> Result<Option<Beside>, Failed> {
+fn be_born(launcher: &Channel, birth: Birth) -> Result<Option<Beside>, Failed> {
     let failed = Failed::at("be_born");
     process::set_name(c"clawjail-init").map_err(&failed)?;
     if !birth.tier.has_namespaces() {
@@ -120,7 +125,7 @@ fn be_born(birth: Birth) -> Result<Option<Beside>, Failed> {
     if birth.tier == Tier::User {
         identity::map_into_user_namespace(birth.launcher)?;
     }
-    let beside = Beside::begin()?;
+    let beside = Beside::begin(launcher)?;
     process::unshare(namespaces::UTS | namespaces::CGROUP).map_err(Failed::at("unshare"))?;
     nix::unistd::sethostname("clawjail").map_err(Failed::at("sethostname"))?;
     Ok(Some(beside))

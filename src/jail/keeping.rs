@@ -299,7 +299,7 @@ impl Kept<'_> {
             FromInit::Ended { run, end, user_us, system_us, peak_memory, denials, observed, findings } => {
                 self.end(run, Last { end, user_us, system_us, peak_memory, denials, observed, findings });
             }
-            FromInit::Failed(_) | FromInit::Joined => return Ok(false),
+            FromInit::Failed(_) | FromInit::Joined | FromInit::Gateway => return Ok(false),
         }
         self.mark_quiet();
         Ok(true)

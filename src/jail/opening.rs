@@ -125,10 +125,10 @@ impl Jail {
         }
     }
 
-    /// Keeps hold of the view by what init opened of it; what else came with that is the gate's.
-    pub fn keep_view(&mut self, descriptors: Vec<OwnedFd>) -> Result<Vec<OwnedFd>, Failed> {
+    /// Keeps hold of the view by what init opened of it.
+    pub fn keep_view(&mut self, descriptors: Vec<OwnedFd>) -> Result<(), Failed> {
         if !self.birth.tier.has_namespaces() {
-            return Ok(descriptors);
+            return Ok(());
         }
         let mut descriptors = descriptors.into_iter();
         let (Some(top), Some(mounts), Some(users)) = (descriptors.next(), descriptors.next(), descriptors.next())
@@ -136,17 +136,29 @@ impl Jail {
             return Err(Failed::at("keep_view")(Errno::EPROTO));
         };
         self.view = Some(View::of(top, mounts, (self.birth.tier == Tier::User).then_some(users)));
-        Ok(descriptors.collect())
+        Ok(())
     }
 
-    /// Gives the gate the sockets that init made in the jail's network. Neither may be there without the other.
+    /// Whether sockets for the gate are to come from the jail's network.
+    pub fn leads_to_gate(&self) -> bool {
+        self.gate.as_ref().is_some_and(|gate| !gate.has_door())
+    }
+
+    /// Gives the gate the sockets that were made in the jail's network. Neither may be there without the other.
     pub fn open_gate(&self, sockets: &[OwnedFd]) -> Result<(), Failed> {
         match (&self.gate, sockets) {
-            (None, []) => Ok(()),
-            (Some(gate), []) if gate.has_door() => gate.open(&[]),
-            (Some(gate), [_, ..]) if !gate.has_door() => gate.open(sockets),
-            (None, _) | (Some(_), _) => Err(Failed::at("open_gate")(Errno::EPROTO)),
+            (Some(gate), [_, ..]) => gate.open(sockets),
+            (None, _) | (Some(_), []) => Err(Failed::at("open_gate")(Errno::EPROTO)),
         }
+    }
+
+    /// Waits until the gate serves, if there is one.
+    pub fn await_gate(&self) -> Result<(), Failed> {
+        let Some(gate) = &self.gate else { return Ok(()) };
+        if gate.has_door() {
+            gate.open(&[])?;
+        }
+        gate.await_ready()
     }
 
     /// What a run that began `within` ago has reached.

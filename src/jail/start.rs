@@ -296,17 +296,30 @@ fn judged(prepared: &Prepared) -> Vec<(String, (u64, u64))> {
     workspace.chain(prepared.mounts.iter().map(|(at, judged)| (place(at), judged.identity))).collect()
 }
 
-/// Waits until init has joined its groups, and reads back whether it did and what limits they have: from inside nobody
-/// could tell.
-pub fn await_membership(jail: &mut Jail) -> Result<Vec<Finding>, NotStarted> {
-    match jail.hear()? {
-        (FromInit::Joined, descriptors) => {
-            let sockets = jail.keep_view(descriptors)?;
-            jail.open_gate(&sockets)?;
+/// Waits until init has joined its groups and the gate serves, in whatever order these come.
+fn await_standing(jail: &mut Jail) -> Result<(), NotStarted> {
+    let (mut joins, mut leads) = (true, jail.leads_to_gate());
+    while joins || leads {
+        match jail.hear()? {
+            (FromInit::Joined, descriptors) if joins => {
+                jail.keep_view(descriptors)?;
+                joins = false;
+            }
+            (FromInit::Gateway, sockets) if leads => {
+                jail.open_gate(&sockets)?;
+                leads = false;
+            }
+            (FromInit::Failed(failure), _) => return Err(NotStarted::ByInit(failure)),
+            _ => return Err(Failed::at("await_membership")(Errno::EPROTO).into()),
         }
-        (FromInit::Failed(failure), _) => return Err(NotStarted::ByInit(failure)),
-        _ => return Err(Failed::at("await_membership")(Errno::EPROTO).into()),
     }
+    Ok(jail.await_gate()?)
+}
+
+/// Waits until the jail stands, and reads back whether init is in its groups and what limits they have: from inside nobody could
+/// tell.
+pub fn await_membership(jail: &mut Jail) -> Result<Vec<Finding>, NotStarted> {
+    await_standing(jail)?;
     let finding = |tried: String, held: bool| {
         let errno = if held { Errno::ENOENT as i32 } else { 0 };
         Finding { promise: Promise::Limits, tried, errno, held }
@@ -357,7 +370,7 @@ fn await_running(
             Err(NotStarted::Ended(started, Box::new(super::watch::ended(running, heard, None)?)))
         }
         FromInit::Ended { .. } => Err(Failed::at("become_command")(Errno::ESRCH).into()),
-        FromInit::Joined => Err(Failed::at("await_running")(Errno::EPROTO).into()),
+        FromInit::Joined | FromInit::Gateway => Err(Failed::at("await_running")(Errno::EPROTO).into()),
     }
 }
 

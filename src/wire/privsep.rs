@@ -7,7 +7,7 @@
 //! supervisor --> launcher   Run [stdio]   Signal   Kill   or: Open   Enter [stdio, channel]   Close;   Look
 //! launcher --> supervisor   Refused | Failed | Started [terminal] ... Ended   or: Opened ... Closed;   Looked
 //! launcher --> init         Orders [trees]   Confine [groups]   Start [stdio]   Signal   End
-//! init --> launcher         Failed | Joined [view, gate's sockets]   NotStarted | Proven   Running [terminal]   Ended
+//! init --> launcher         Failed | Joined [view]   Gateway [gate's sockets]   NotStarted | Proven   Running [terminal]   Ended
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -303,9 +303,10 @@ pub enum FromInit {
     Failed(Failure),
     /// The run could not be prepared.
     NotStarted(Run, Failure),
-    /// It is in its groups, as far as it can tell. Descriptors: its view's top and namespaces, if it has a view; the gate's sockets, if it
-    /// has a gate.
+    /// It is in its groups, as far as it can tell. Descriptors: its view's top and namespaces, if it has a view.
     Joined,
+    /// The jail's network leads to its gate, before or after that. Descriptors: the gate's sockets.
+    Gateway,
     /// The command's process wears its confinement, and got out when it tried. It executes nothing.
     Broken(Run, Vec<Finding>),
     /// The command runs; this is what came of trying to get out before. Descriptor: the terminal's master, if it has one.
