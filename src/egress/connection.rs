@@ -20,16 +20,17 @@ use nix::sys::socket::sockopt::{Ip6tOriginalDst, OriginalDst};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::budget::{Account, Meter, Purse};
+use super::budget::{Account, Purse};
 use super::dial::{self, Dialled, NoWay};
 use super::first::{self, First};
+use super::follow;
 use super::gate::Gate;
 use super::hello::{self, Hello};
 use super::http::{self, Looking, Way};
 use super::names::Meaning;
 use super::record::Open;
 use super::relay;
-use super::requests::{Flaw, Requests};
+use super::requests::Requests;
 use crate::policy::egress::http::Carrier;
 use crate::policy::egress::name::Name;
 use crate::policy::egress::rule::Protocol;
@@ -177,14 +178,21 @@ pub async fn refuse(gate: &Gate, client: TcpStream, denied: &Denied, contact: Co
         First::Undecided | First::Ssh | First::Other => None,
     };
     gate.records.note(deny(contact, denied));
-    let Some(answer) = answer else { return reset(client) };
-    let told = relay::write_all(&client, &answer).await.and_then(|()| relay::end(&client));
-    if told.is_ok() {
-        // Closed with something unread, the answer would be lost on its way.
-        let mut rest = vec![0; 4096];
-        let drained = async { while relay::read(&client, &mut rest).await.is_ok_and(|length| length > 0) {} };
-        let _ = timeout(LAST_WORD, drained).await;
+    match answer {
+        None => reset(client),
+        Some(text) => drop(self::answer(&client, &text).await),
     }
+}
+
+/// Says the last that is said to a client.
+pub async fn answer(client: &TcpStream, text: &[u8]) -> io::Result<()> {
+    relay::write_all(client, text).await?;
+    relay::end(client)?;
+    // Closed with something unread, the answer would be lost on its way.
+    let mut rest = vec![0; 4096];
+    let drained = async { while relay::read(client, &mut rest).await.is_ok_and(|length| length > 0) {} };
+    let _ = timeout(LAST_WORD, drained).await;
+    Ok(())
 }
 
 fn deny(contact: Contact, denied: &Denied) -> Contact {
@@ -193,7 +201,7 @@ fn deny(contact: Contact, denied: &Denied) -> Contact {
 }
 
 /// An answer that a model can act on, and a person read.
-fn forbidden(contact: &Contact, denied: &Denied) -> Vec<u8> {
+pub fn forbidden(contact: &Contact, denied: &Denied) -> Vec<u8> {
     let body = serde_json::json!({
         "error": "denied by clawjail",
         "host": contact.name.as_ref().or(contact.address.as_ref()),
@@ -233,10 +241,10 @@ pub async fn carry(gate: &Rc<Gate>, client: TcpStream, dialled: Dialled, target:
             let begun = http::Begun { client, server, said, name, over, account: purse.account };
             http::serve(gate.clone(), looking, begun, contact).await;
         }
-        Ok(Speech::Requests(mut requests)) => match first_requests(&mut requests, &said, &gate.meter) {
+        Ok(Speech::Requests(mut requests)) => match follow::first_requests(&mut requests, &said, &gate.meter) {
             Ok(out) => {
                 let open = gate.records.open(Contact { spoken: Some("http".into()), ..contact });
-                follow(&open, &purse, (&client, &server), &mut requests, &out).await;
+                follow::follow(&open, &purse, (&client, &server), &mut requests, &out).await;
             }
             Err(denied) => refuse(gate, client, &denied, contact, &said).await,
         },
@@ -271,13 +279,6 @@ async fn carry_blindly(
     if purse.request(&open, 1).is_ok() {
         finish(open, &purse, &client, &server).await;
     }
-}
-
-/// The requests that came with the first bytes, as the server gets them, if there may be so many.
-pub fn first_requests(requests: &mut Requests, said: &[u8], meter: &Meter) -> Result<Vec<u8>, Denied> {
-    let out = requests.feed(said).map_err(by_flaw)?;
-    meter.request(requests.count())?;
-    Ok(out)
 }
 
 /// Reads into `said` until it is clear what is spoken, or the server has spoken first (`None`).
@@ -369,10 +370,6 @@ fn look(
     }
 }
 
-fn by_flaw(flaw: Flaw) -> Denied {
-    Denied::by(flaw.rule(), "send each request to the host that it is for")
-}
-
 /// Relays to the end.
 pub async fn finish(open: Open, purse: &Purse<'_>, client: &TcpStream, server: &TcpStream) {
     let entry = open.entry();
@@ -381,48 +378,8 @@ pub async fn finish(open: Open, purse: &Purse<'_>, client: &TcpStream, server: &
     pass_on(ended, client, server);
 }
 
-/// Judges request after request on their way out, and relays what comes back.
-pub async fn follow(
-    open: &Open,
-    purse: &Purse<'_>,
-    (client, server): (&TcpStream, &TcpStream),
-    requests: &mut Requests,
-    begun: &[u8],
-) {
-    let entry = open.entry();
-    let send = async |bytes: &[u8]| {
-        purse.send(open, bytes.len())?;
-        relay::write_all(server, bytes).await?;
-        entry.sent.set(entry.sent.get() + bytes.len() as u64);
-        io::Result::Ok(())
-    };
-    let out = async {
-        send(begun).await?;
-        let mut piece = vec![0; 16 << 10];
-        loop {
-            let length = relay::read(client, &mut piece).await?;
-            if length == 0 {
-                return relay::end(server);
-            }
-            let before = requests.count();
-            match requests.feed(piece.get(..length).unwrap_or_default()) {
-                Ok(out) => {
-                    purse.request(open, requests.count() - before)?;
-                    send(&out).await?;
-                }
-                Err(flaw) => {
-                    open.deny(by_flaw(flaw));
-                    return Err(io::ErrorKind::ConnectionAborted.into());
-                }
-            }
-        }
-    };
-    let ended = tokio::try_join!(out, relay::one_way(server, client, &entry.received)).map(drop);
-    pass_on(ended, client, server);
-}
-
 /// A connection that broke on one side breaks on the other.
-fn pass_on(ended: io::Result<()>, client: &TcpStream, server: &TcpStream) {
+pub fn pass_on(ended: io::Result<()>, client: &TcpStream, server: &TcpStream) {
     if ended.is_err() {
         let _ = client.set_zero_linger();
         let _ = server.set_zero_linger();

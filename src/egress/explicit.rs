@@ -25,6 +25,7 @@ use tokio::time::timeout;
 use super::budget::Purse;
 use super::connection::{self, Target};
 use super::dial::Dialled;
+use super::follow;
 use super::gate::Gate;
 use super::listen::{MOST, accept};
 use super::relay;
@@ -198,10 +199,10 @@ async fn forward(gate: &Gate, client: TcpStream, dialled: Dialled, target: Targe
             return;
         }
     };
-    match connection::first_requests(&mut requests, &said, &gate.meter) {
+    match follow::first_requests(&mut requests, &said, &gate.meter) {
         Ok(out) => {
             let open = gate.records.open(contact);
-            connection::follow(&open, &purse, (&client, &server), &mut requests, &out).await;
+            follow::follow(&open, &purse, (&client, &server), &mut requests, &out).await;
         }
         Err(denied) => connection::refuse(gate, client, &denied, contact, &said).await,
     }

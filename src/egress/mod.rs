@@ -25,6 +25,7 @@ pub mod datagrams;
 pub mod dial;
 pub mod explicit;
 pub mod first;
+pub mod follow;
 pub mod gate;
 pub mod hello;
 pub mod http;

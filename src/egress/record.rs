@@ -121,6 +121,11 @@ impl Open {
         &self.entry
     }
 
+    /// What is known of it.
+    pub fn contact(&self) -> Contact {
+        self.entry.contact.borrow().clone()
+    }
+
     /// It was under way, and may not go on.
     pub fn deny(&self, Denied { rule, remedy }: Denied) {
         self.learn(|contact| {

@@ -48,12 +48,23 @@ pub async fn one_way_if(
     count: &Cell<u64>,
     may: impl Fn(usize) -> io::Result<()>,
 ) -> io::Result<()> {
+    pour(from, to, count, may).await?;
+    end(to)
+}
+
+/// The same, and `to` is told of no end.
+pub async fn pour(
+    from: &TcpStream,
+    to: &TcpStream,
+    count: &Cell<u64>,
+    may: impl Fn(usize) -> io::Result<()>,
+) -> io::Result<()> {
     let before = count.get();
     while count.get() - before < MUCH {
         from.readable().await?;
         match SHARED.with_borrow_mut(|piece| copy(from, to, piece, &may))? {
             Moved::Nothing => {}
-            Moved::End => return end(to),
+            Moved::End => return Ok(()),
             Moved::Some(length, rest) => {
                 write_all(to, &rest).await?;
                 count.set(count.get() + length as u64);
@@ -112,7 +123,7 @@ async fn by_pipe(
             .async_io(Interest::READABLE, || splice(from, None, &into, None, PIPE, flags).map_err(io::Error::from))
             .await?;
         if left == 0 {
-            return end(to);
+            return Ok(());
         }
         may(left)?;
         while left > 0 {

@@ -83,6 +83,11 @@ impl Requests {
         self.count
     }
 
+    /// Whether nothing of the next request was let through yet.
+    pub fn are_between(&self) -> bool {
+        self.at == At::Head
+    }
+
     /// Takes what the client sent, and gives what the server gets.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<Vec<u8>, Flaw> {
         let mut left = std::mem::take(&mut self.waiting);

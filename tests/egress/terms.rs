@@ -104,6 +104,49 @@ print(ask(2), ask(2), ask(1), ask(1), ask(1))
     });
 }
 
+/// One that is denied on a connection that is kept is answered like the first one would be.
+#[test]
+fn a_request_that_is_denied_on_a_connection_that_is_kept_is_answered_with_the_remedy() {
+    in_each_tier(|world, place| {
+        world.profile(
+            "kept",
+            &profile("\"good.example\"", "budget = { requests_per_minute = 4, sent_per_host = \"100K\" }"),
+        );
+        let program = r#"
+import http.client, json, socket, sys
+def ask(*requests):
+    c, statuses = http.client.HTTPConnection('good.example', timeout=20), []
+    for path, fields, body in requests:
+        c.request('POST' if body else 'GET', path, body, fields)
+        answer = c.getresponse(); said = answer.read().decode()
+        statuses.append(answer.status)
+    return statuses, json.loads(said)['rule'] if answer.status == 403 else ''
+fine = ('/kept', {}, None)
+print(*ask(fine, ('/kept-other', {'Host': 'other.example'}, None)))
+print(*ask(fine, ('/kept-large', {}, b'x' * 200_000)))
+print(*ask(fine, ('/kept-last', {}, None)))
+# Two at once, of which one is denied: neither is sent.
+c = socket.create_connection(('good.example', 80), timeout=20)
+one = b'GET /kept-two HTTP/1.1\r\nHost: good.example\r\n\r\n'
+c.sendall(one + one.replace(b'good', b'other')); print(c.recv(12))
+"#;
+        let ran = world.python(place, "kept", program);
+        let text = ran.text();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("[200, 403] built in: an HTTP request for another host"), "{}", ran.whole());
+        assert!(lines[1].starts_with("[200, 403] budget: `sent_per_host`"), "{}", ran.whole());
+        assert!(lines[2].starts_with("[200, 403] budget: `requests_per_minute` (4)"), "{}", ran.whole());
+        assert_eq!(lines[3], "b'HTTP/1.1 403'", "{}", ran.whole());
+        assert!(world.saw("/kept ") && !world.log().contains("/kept-o") && !world.log().contains("/kept-last"));
+        assert!(!world.log().contains("/kept-two"));
+        assert!(
+            rules(&ran).contains("for another host") && rules(&ran).contains("`requests_per_minute`"),
+            "{}",
+            rules(&ran)
+        );
+    });
+}
+
 fn first_contacts(ran: &Ran) -> Vec<String> {
     let first = connections(ran).into_iter().filter(|connection| connection["first_contact"] == true);
     first.filter_map(|connection| connection["name"].as_str().map(str::to_owned)).collect()
