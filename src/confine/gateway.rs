@@ -4,17 +4,19 @@
 //!   route    all of IPv4 and IPv6 is local to `lo`; nothing has a way out of the namespace
 //!   nat      TCP to anything but the jail itself and port 53 goes to the gate's socket
 //!   filter   TCP, what the jail sends to itself, port 53, and datagrams that a rule may allow; all else is denied at once
-//!   sockets  of the gate: TCP, names over UDP and TCP, and UDP for each port of a rule, for IPv4 and IPv6
+//!   sockets  of the gate: TCP, names over UDP and TCP, UDP for each port of a rule and ICMP to refuse it, for IPv4 and IPv6
 //!   log      what the filter denied, for the gate to read
 //! ```
 //!
 //! The sockets are made here and belong to this namespace for ever; whoever holds them serves it from outside. Without
 //! them, or when their holder ends, every connection is refused: the namespace has no other way.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::sockopt::{IpFreebind, Ipv4PacketInfo, Ipv6RecvPacketInfo, Ipv6V6Only, TcpCongestion};
+use nix::sys::socket::sockopt::{
+    IpFreebind, Ipv4PacketInfo, Ipv6RecvPacketInfo, Ipv6V6Only, Mark, RcvBuf, TcpCongestion,
+};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, bind, listen,
     setsockopt, socket,
@@ -24,6 +26,7 @@ use super::Failed;
 use super::netlink::{Attributes, Batch, NEW, Netlink};
 use super::redirect;
 use crate::policy::egress::Rules;
+use crate::sys::interface;
 
 /// The gate's port. Below 1024, so that nothing in the jail can ever take it; on the loopback alone, where no rule of ours
 /// changes where a connection goes.
@@ -41,6 +44,9 @@ pub const OWN_V6: [u8; 16] = [0xfd, 0, 0xc1, 0xa0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 const CONGESTION: &str = "reno";
 /// What may be under way to a program that does not read: it is a copy away from the gate, and the kernel would let it be 32 MiB.
 const WINDOW: u32 = 1 << 20;
+
+/// What marks the gate's own word to those who send datagrams, for the filter.
+pub const MARK: u32 = 0x636a;
 
 /// How many connections may wait for the gate.
 const WAITING: i32 = 1024;
@@ -115,7 +121,24 @@ fn sockets(family: AddressFamily, ports: &[u16]) -> Result<Vec<OwnedFd>, Errno> 
     let of_all = [(SockType::Stream, PORT), (SockType::Datagram, NAMES), (SockType::Stream, NAMES)];
     // The resolver has that port.
     let of_rules = ports.iter().filter(|port| **port != NAMES).map(|port| (SockType::Datagram, *port));
-    of_all.into_iter().chain(of_rules).map(|(kind, port)| make(family, kind, port)).collect()
+    let served = of_all.into_iter().chain(of_rules).map(|(kind, port)| make(family, kind, port));
+    let refusals = (!ports.is_empty()).then(|| make_refusing(family));
+    served.chain(refusals).collect()
+}
+
+/// A socket that tells senders of datagrams that these go nowhere. The filter knows it by its mark, which nothing in the jail may set.
+fn make_refusing(family: AddressFamily) -> Result<OwnedFd, Errno> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let protocol = if family == AddressFamily::Inet { SockProtocol::Icmp } else { SockProtocol::IcmpV6 };
+    let socket = socket(family, SockType::Raw, flags, protocol)?;
+    setsockopt(&socket, Mark, &MARK)?;
+    // It speaks from the address that was sent to, as above.
+    if family == AddressFamily::Inet6 {
+        interface::let_send_from_anywhere(socket.as_fd())?;
+    }
+    // Nobody reads what comes, so as little of it is kept as can be.
+    setsockopt(&socket, RcvBuf, &0)?;
+    Ok(socket)
 }
 
 fn make(family: AddressFamily, kind: SockType, port: u16) -> Result<OwnedFd, Errno> {

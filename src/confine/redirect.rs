@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
 
-use super::gateway::{NAMES, OWN_V4, OWN_V6, PORT};
+use super::gateway::{MARK, NAMES, OWN_V4, OWN_V6, PORT};
 use super::netlink::{Attributes, Batch, NEW, Netlink};
 use crate::policy::egress::Datagrams;
 
@@ -54,6 +54,7 @@ enum Look<'a> {
     },
 }
 
+const OWN_MARK: Look<'static> = Look::Meta(3);
 const FAMILY: Look<'static> = Look::Meta(15);
 const PROTOCOL: Look<'static> = Look::Meta(16);
 const DESTINATION_PORT: Look<'static> = Look::Transport { offset: 2, length: 2 };
@@ -94,6 +95,7 @@ fn load(datagrams: &BTreeSet<(Datagrams, u16)>, told: Told) -> Result<(), Errno>
     // First what there is most of: each packet goes through these until one fits.
     batch = rule(batch, "filter", &[(PROTOCOL, &[TCP])], verdict(ACCEPT));
     batch = to_itself(batch, "filter", ACCEPT);
+    batch = rule(batch, "filter", &[(OWN_MARK, &MARK.to_ne_bytes())], verdict(ACCEPT));
     batch = rule(batch, "filter", &[(PROTOCOL, &[UDP]), (DESTINATION_PORT, &port)], verdict(ACCEPT));
     for (to, port) in datagrams {
         batch = let_through(batch, *to, *port);

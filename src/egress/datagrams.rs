@@ -3,6 +3,7 @@
 //! ```text
 //!   datagram --of a conversation--> paid for --> sent from its own socket outside
 //!     '--of none--> judged --> resolved --> each address judged --> a socket that hears that address alone
+//!     |                      '--no--> whoever sent it is told that nobody is there
 //!   answer --> back to who asked, from the address that was asked
 //! ```
 //!
@@ -30,6 +31,7 @@ use super::gate::Gate;
 use super::listen::{PAUSE, receive, send};
 use super::names::Meaning;
 use super::record::Open;
+use super::unreachable::Unreachable;
 use crate::policy::egress::name::Name;
 use crate::policy::egress::rule::Protocol;
 use crate::policy::egress::{Asked, Decision, Denied};
@@ -57,7 +59,7 @@ enum Target {
 }
 
 /// Serves one socket, on `port`, for as long as the gate lives.
-pub async fn serve(gate: Rc<Gate>, inside: UdpSocket, port: u16, talking: Talking) {
+pub async fn serve(gate: Rc<Gate>, inside: UdpSocket, port: u16, (talking, refusals): (Talking, Rc<Unreachable>)) {
     let inside = Rc::new(inside);
     loop {
         let received = inside.async_io(Interest::READABLE, || receive(&inside)).await;
@@ -76,14 +78,16 @@ pub async fn serve(gate: Rc<Gate>, inside: UdpSocket, port: u16, talking: Talkin
             continue;
         }
         if talking.borrow().len() >= MOST {
+            refusals.tell(from, at, port);
             continue;
         }
         let (said, hears) = mpsc::channel(WAITING);
         let _ = said.try_send(datagram);
         talking.borrow_mut().insert(pair, said);
-        let (gate, inside, talking) = (gate.clone(), inside.clone(), talking.clone());
+        let (gate, inside) = (gate.clone(), inside.clone());
+        let (talking, refusals) = (talking.clone(), refusals.clone());
         spawn_local(async move {
-            talk(&gate, &inside, pair, hears).await;
+            talk(&gate, (&inside, &refusals), pair, hears).await;
             talking.borrow_mut().remove(&pair);
         });
     }
@@ -95,12 +99,12 @@ fn address_of(storage: &SockaddrStorage) -> Option<SocketAddr> {
 }
 
 /// One conversation, to its end.
-async fn talk(gate: &Gate, inside: &UdpSocket, pair: Pair, mut hears: Receiver<Vec<u8>>) {
-    let (_, at, port) = pair;
+async fn talk(gate: &Gate, (inside, refusals): (&UdpSocket, &Unreachable), pair: Pair, mut hears: Receiver<Vec<u8>>) {
+    let (from, at, port) = pair;
     let target = match gate.names.borrow().meaning(at) {
         Meaning::Name(name) => Target::Name(name.clone()),
         Meaning::Address(address) => Target::Address(address),
-        Meaning::Nothing => return,
+        Meaning::Nothing => return refusals.tell(from, at, port),
     };
     let mut contact = contact(&target, port);
     match begin(gate, &target, port, &mut contact).await {
@@ -111,16 +115,25 @@ async fn talk(gate: &Gate, inside: &UdpSocket, pair: Pair, mut hears: Receiver<V
             match ended {
                 Ok(()) => {}
                 // Nothing more of it leaves, and it is not begun again with each datagram.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {
-                    while timeout(SILENCE, hears.recv()).await.is_ok_and(|said| said.is_some()) {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => loop {
+                    refusals.tell(from, at, port);
+                    if !timeout(SILENCE, hears.recv()).await.is_ok_and(|said| said.is_some()) {
+                        break;
+                    }
+                },
+                Err(error) => {
+                    refusals.tell(from, at, port);
+                    open.learn(|contact| {
+                        contact.decision = run::Decision::Failed;
+                        contact.rule = format!("cannot talk to it: {error}");
+                    });
                 }
-                Err(error) => open.learn(|contact| {
-                    contact.decision = run::Decision::Failed;
-                    contact.rule = format!("cannot talk to it: {error}");
-                }),
             }
         }
-        Err(no_way) => note(gate, no_way, contact),
+        Err(no_way) => {
+            note(gate, no_way, contact);
+            refusals.tell(from, at, port);
+        }
     }
 }
 

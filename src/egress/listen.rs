@@ -23,6 +23,7 @@ use super::datagrams::{self, Talking};
 use super::gate::Gate;
 use super::names::Over;
 use super::strays;
+use super::unreachable::Unreachable;
 use crate::policy::egress::name::Name;
 use crate::policy::egress::{Decision, Denied};
 use crate::verdict::run::{self, Attempt, Contact};
@@ -37,12 +38,13 @@ pub const LARGEST: usize = 9 << 10;
 /// How long to wait when there is no descriptor to spare.
 pub const PAUSE: Duration = Duration::from_millis(20);
 
-/// Sockets of one family: TCP, and names over UDP and TCP. One for each port of UDP comes behind them.
+/// Sockets of one family: TCP, and names over UDP and TCP. One for each port of UDP comes behind them, and then the one by which
+/// those who sent datagrams there are told that they go nowhere.
 const OF_EACH: usize = 3;
 
 /// Sorts the sockets that came: those of each family, and the kernel's log. `None` when they are not as many as they must be.
 pub fn sort(sockets: Vec<OwnedFd>, ports: &[u16]) -> Option<Sockets> {
-    let each = OF_EACH + ports.len();
+    let each = OF_EACH + ports.len() + usize::from(!ports.is_empty());
     let families =
         [1, 2].into_iter().find(|families| (0..=1).contains(&sockets.len().saturating_sub(families * each)))?;
     if sockets.len() < families * each {
@@ -62,9 +64,10 @@ pub struct Sockets {
 }
 
 /// Serves all of them.
-pub fn serve(gate: &Rc<Gate>, sockets: Sockets, ports: &[u16]) -> io::Result<()> {
+pub fn serve(gate: &Rc<Gate>, mut sockets: Sockets, ports: &[u16]) -> io::Result<()> {
     let (most, most_asking) = (Arc::new(Semaphore::new(MOST)), Arc::new(Semaphore::new(MOST_ASKING)));
-    let talking = Talking::default();
+    let (talking, refusals) = (Talking::default(), Unreachable::by(refusals(&mut sockets, ports)));
+    let refusals = Rc::new(refusals);
     if let Some(log) = sockets.log {
         spawn_local(strays::serve(gate.clone(), log));
     }
@@ -76,7 +79,7 @@ pub fn serve(gate: &Rc<Gate>, sockets: Sockets, ports: &[u16]) -> io::Result<()>
         };
         for (socket, port) in sockets.zip(ports) {
             let socket = UdpSocket::from_std(socket.into())?;
-            spawn_local(datagrams::serve(gate.clone(), socket, *port, talking.clone()));
+            spawn_local(datagrams::serve(gate.clone(), socket, *port, (talking.clone(), refusals.clone())));
         }
         let connections = TcpListener::from_std(connections.into())?;
         spawn_local(accept(gate.clone(), connections, most.clone(), |gate, client, room| {
@@ -97,6 +100,12 @@ pub fn serve(gate: &Rc<Gate>, sockets: Sockets, ports: &[u16]) -> io::Result<()>
         spawn_local(async move { asked(&gate, &questions).await });
     }
     Ok(())
+}
+
+/// Takes out the last socket of each family, where there are ports of UDP.
+fn refusals(sockets: &mut Sockets, ports: &[u16]) -> Vec<OwnedFd> {
+    let families = sockets.families.iter_mut().filter(|_| !ports.is_empty());
+    families.filter_map(Vec::pop).collect()
 }
 
 /// What a connection holds as long as it is served.
@@ -163,7 +172,7 @@ pub fn receive(socket: &UdpSocket) -> io::Result<Question> {
 }
 
 /// Sends one, from the address `at`.
-pub fn send(socket: &UdpSocket, answer: &[u8], to: &SockaddrStorage, at: Option<IpAddr>) -> io::Result<()> {
+pub fn send(socket: &impl AsRawFd, answer: &[u8], to: &SockaddrStorage, at: Option<IpAddr>) -> io::Result<()> {
     let slices = [IoSlice::new(answer)];
     let send = |control: &[ControlMessage<'_>]| {
         sendmsg(socket.as_raw_fd(), &slices, control, MsgFlags::MSG_DONTWAIT, Some(to))

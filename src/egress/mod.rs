@@ -42,3 +42,4 @@ pub mod secrets;
 pub mod secure;
 pub mod sources;
 pub mod strays;
+pub mod unreachable;

@@ -1,12 +1,28 @@
-//! Network interfaces by ioctl. netdevice(7).
+//! Network interfaces by ioctl, netdevice(7), and what the kernel sets of sockets that nix does not wrap, ipv6(7).
 
 use std::ffi::CStr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::answer;
+
+/// Lets a socket for IPv6, also a raw one, send from addresses that no interface has. `IPV6_FREEBIND`.
+pub fn let_send_from_anywhere(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    let yes: libc::c_int = 1;
+    // SAFETY: `yes` outlives the call, which reads as many bytes of it as it is said to have.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IPV6,
+            libc::IPV6_FREEBIND,
+            (&raw const yes).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    Errno::result(result).map(drop)
+}
 
 /// Sets `IFF_UP` on the interface `name` of this network namespace. `SIOCSIFFLAGS`.
 pub fn bring_up(name: &CStr) -> Result<(), Errno> {
