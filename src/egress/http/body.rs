@@ -10,6 +10,7 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
 use super::carry::Connection;
 use crate::egress::needles::{Blotter, Search};
+use crate::egress::unpack::{Coding, Unpacking};
 use crate::policy::egress::Denied;
 
 /// What breaks a body off.
@@ -30,6 +31,8 @@ pub struct Out {
     incoming: Incoming,
     connection: Rc<Connection>,
     search: Search,
+    /// Where it is compressed: what unpacks it, and the search through that.
+    packed: Option<(Unpacking, Search)>,
     /// Read by whoever sends it.
     found: Rc<RefCell<Finding>>,
 }
@@ -42,6 +45,8 @@ pub enum Finding {
     Nothing,
     /// It holds what stands for a secret.
     Placeholder,
+    /// Whether it does cannot be told.
+    Unreadable,
     /// There is a limit.
     Denied(Denied),
 }
@@ -61,8 +66,9 @@ impl Body {
     }
 
     /// From the client of `connection`. What is found is told there.
-    pub fn out(incoming: Incoming, connection: Rc<Connection>, found: Rc<RefCell<Finding>>) -> Body {
-        Body::Out(Out { incoming, connection, search: Search::default(), found })
+    pub fn out(incoming: Incoming, coding: Coding, connection: Rc<Connection>, found: Rc<RefCell<Finding>>) -> Body {
+        let packed = Unpacking::of(coding).map(|unpacking| (unpacking, Search::default()));
+        Body::Out(Out { incoming, connection, search: Search::default(), packed, found })
     }
 
     /// From the server of `connection`.
@@ -103,6 +109,18 @@ impl HttpBody for Body {
 }
 
 impl Out {
+    /// Looks for what stands for a secret, in what is sent and in what that unpacks to.
+    fn look_through(&mut self, piece: &[u8]) -> Finding {
+        let Some(needles) = self.connection.secrets().needles() else { return Finding::Nothing };
+        let mut found = self.search.find(needles, piece);
+        if let Some((unpacking, search)) = &mut self.packed
+            && unpacking.feed(piece, &mut |text| found |= search.find(needles, text)).is_err()
+        {
+            return Finding::Unreadable;
+        }
+        if found { Finding::Placeholder } else { Finding::Nothing }
+    }
+
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         loop {
             let frame = match std::task::ready!(Pin::new(&mut self.incoming).poll_frame(context)) {
@@ -112,11 +130,12 @@ impl Out {
             };
             // Fields after a body change what it means for some servers: none is passed on.
             let Ok(piece) = frame.into_data() else { continue };
-            if let Some(needles) = self.connection.secrets().needles()
-                && self.search.find(needles, &piece)
-            {
-                *self.found.borrow_mut() = Finding::Placeholder;
-                return Poll::Ready(Some(Err("it holds what stands for a secret".into())));
+            match self.look_through(&piece) {
+                Finding::Nothing => {}
+                finding => {
+                    *self.found.borrow_mut() = finding;
+                    return Poll::Ready(Some(Err("it holds what must not leave".into())));
+                }
             }
             if let Err(denied) = self.connection.pay(piece.len()) {
                 *self.found.borrow_mut() = Finding::Denied(denied);

@@ -19,6 +19,7 @@ use super::head::{self, Asked, At};
 use super::tunnel;
 use crate::egress::needles::Blotter;
 use crate::egress::requests::Flaw;
+use crate::egress::unpack::{Coding, Unreadable};
 use crate::policy::egress::Denied;
 use crate::policy::egress::http::{self as policy, HttpRule, Judged};
 use crate::verdict::run::{Attempt, Contact, Decision, Requested};
@@ -69,6 +70,7 @@ async fn pass(connection: &Rc<Connection>, head: Parts, body: Incoming) -> Resul
     if connection.secrets().leave_in(&head::target(&asked), &headers) {
         return Err(by_placeholder(inject.map(|inject| inject.header.as_str())).into());
     }
+    let coding = coding_of(connection, &headers)?;
     let blotter = match inject {
         Some(inject) => {
             let blotter = connection.secrets().put_in(inject, &mut headers)?;
@@ -84,13 +86,14 @@ async fn pass(connection: &Rc<Connection>, head: Parts, body: Incoming) -> Resul
     let at = At { name, port, over: connection.over, version: connection.version };
     let request = head::write(&asked, headers, at).ok_or(NoAnswer::Failed("the request cannot be written".into()))?;
     let found = Rc::new(RefCell::new(Finding::default()));
-    let body = Body::out(body, connection.clone(), found.clone());
+    let body = Body::out(body, coding, connection.clone(), found.clone());
     let request = request.body(body).map_err(|error| NoAnswer::Failed(error.to_string()))?;
     connection.pay(length_of(request.headers()) + head::target(&asked).len())?;
     let answer = connection.upstream.send(request).await;
     match &*found.borrow() {
         Finding::Nothing => {}
         Finding::Placeholder => return Err(by_placeholder(inject.map(|inject| inject.header.as_str())).into()),
+        Finding::Unreadable => return Err(by_coding().into()),
         Finding::Denied(denied) => return Err(denied.clone().into()),
     }
     let answer = answer.map_err(NoAnswer::Failed)?;
@@ -145,6 +148,21 @@ fn length_of(headers: &HeaderMap) -> usize {
 
 fn by_flaw(flaw: Flaw) -> Denied {
     Denied::by(flaw.rule(), "send each request to the host that it is for, written plainly")
+}
+
+/// How the body is compressed, where that matters to us. What we could not look into goes nowhere.
+fn coding_of(connection: &Connection, headers: &HeaderMap) -> Result<Coding, Denied> {
+    match connection.secrets().needles() {
+        None => Ok(Coding::Plain),
+        Some(_) => Coding::of(headers).map_err(|Unreadable| by_coding()),
+    }
+}
+
+fn by_coding() -> Denied {
+    Denied::by(
+        "built in: a body that is compressed in a way in which nobody can look for what stands for a secret",
+        "send it as it is, or with `Content-Encoding: gzip`",
+    )
 }
 
 fn by_placeholder(only: Option<&str>) -> Denied {
