@@ -21,7 +21,7 @@ use tokio_rustls::TlsConnector;
 
 use super::Looking;
 use super::body::Body;
-use super::rewound::Here;
+use super::rewound::{Here, Rewound};
 use crate::egress::authority::Version;
 use crate::policy::egress::name::Name;
 
@@ -95,11 +95,12 @@ async fn handshake(
     stream: TcpStream,
     name: &Name,
     offers: &[Version],
-) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+) -> io::Result<tokio_rustls::client::TlsStream<Rewound>> {
     let offers = if offers.is_empty() { &[Version::One] } else { offers };
     let config = looking.toward(offers)?;
     let name = ServerName::try_from(name.to_string()).map_err(io::Error::other)?;
-    let connected = timeout(PATIENCE, TlsConnector::from(Arc::new(config)).connect(name, stream)).await;
+    let connected =
+        timeout(PATIENCE, TlsConnector::from(Arc::new(config)).connect(name, Rewound::new(Vec::new(), stream))).await;
     connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
