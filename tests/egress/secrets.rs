@@ -1,10 +1,13 @@
 //! Secrets that can be used and not be read.
 
+use std::process::{Command, Stdio};
+
 use super::in_each_tier;
 use super::requests::assert_denied;
 use super::support::jail::{Jail, Ran};
-use super::support::place::Place;
-use super::world::World;
+use super::support::place::{Place, clawjail};
+use super::support::tier::Tier;
+use super::world::{World, wait_for};
 
 /// What nobody in a jail may ever see.
 const SECRET: &str = "hunter2-the-real-one";
@@ -227,6 +230,119 @@ fn each_source_gives_its_secret() {
         }
     });
 }
+
+/// As systemd gives it: a directory of the service's own, whose files are of whatever mode systemd chose.
+#[test]
+fn a_credential_of_systemd_is_a_source() {
+    in_each_tier(|world, place| {
+        let directory = place.outside.join("credentials");
+        let _ = std::fs::create_dir(&directory);
+        std::fs::write(directory.join("test"), format!("{SECRET}\n")).expect("own file");
+        let mode = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(&directory, mode(0o755)).expect("own directory");
+        std::fs::set_permissions(directory.join("test"), mode(0o444)).expect("own file");
+        for (name, expected) in [("test", "200"), ("other", "403"), ("../credentials/test", "refused")] {
+            world.profile("secret", &profile(&format!("credential = \"{name}\"")));
+            let jail = Jail::new(place).profile("secret").patient(80).environment("CREDENTIALS_DIRECTORY", &directory);
+            let script =
+                "curl -sS -o out -w '%{http_code}' https://good.example/api/credential; env | grep -c CREDENTIALS";
+            let ran = jail.finish(world.start(place, &jail, &["bash", "-c", script]));
+            match expected {
+                "refused" => assert!(ran.code == Some(126) && ran.text().is_empty(), "{}", ran.whole()),
+                status => assert_eq!(ran.text(), format!("{status}0"), "{name}: {}", ran.whole()),
+            }
+        }
+        assert!(world.saw(&format!("authorization good.example Bearer {SECRET} /api/credential")));
+    });
+}
+
+/// A service makes a jail ahead like the last one of a client: with an authority, a placeholder and secrets of its own.
+#[test]
+fn a_jail_made_ahead_has_its_own_placeholder_and_the_secret_works_in_it() {
+    in_each_tier(|world, place| {
+        if place.tier != Tier::Root {
+            return;
+        }
+        let path = world.secret("ahead-secret", SECRET, 0o600);
+        world.profile("secret", &profile(&format!("file = \"{path}\"")));
+        let socket = place.outside.join("ahead.socket");
+        let config =
+            world.secret("ahead.toml", &format!("user = \"daemon\"\nsocket = \"{}\"\n", socket.display()), 0o644);
+        let mut command = Command::new(clawjail());
+        command.args(["serve", "--config", &config]);
+        let mut service = world.enter(place, &command);
+        let log = std::fs::File::create(place.outside.join("ahead.log")).expect("own file");
+        let mut service =
+            service.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("nsenter is there");
+        wait_for(|| std::os::unix::net::UnixStream::connect(&socket).ok());
+        let client = place.outside.join("ahead.py");
+        std::fs::write(&client, AHEAD).expect("own file");
+        let mut client_command = Command::new("/usr/bin/python3");
+        client_command.arg(&client).arg(&socket).arg(&place.workspace).arg(service.id().to_string());
+        let output = world.enter(place, &client_command).output().expect("python is there");
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(service.id()).expect("a pid"));
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        let _ = service.wait();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let lines: Vec<&str> = text.lines().collect();
+        let whole = format!("{text}{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(lines.len(), 5, "{whole}");
+        assert!(
+            lines[0].starts_with("clawjail") && lines[3].starts_with("clawjail") && lines[0] != lines[3],
+            "{whole}"
+        );
+        assert_eq!(lines[2], "a gate waits: True", "{whole}");
+        assert_eq!(
+            (lines[1], lines[4]),
+            ("https good.example GET /api/ahead1 0", "https good.example GET /api/ahead2 0"),
+            "{whole}"
+        );
+        for run in 1..=2 {
+            assert!(world.saw(&format!("authorization good.example Bearer {SECRET} /api/ahead{run}")), "{whole}");
+        }
+    });
+}
+
+/// Two runs of one client; in between it looks whether a gate that belongs to no run waits below the service.
+const AHEAD: &str = r#"
+import base64, glob, json, socket, sys, time
+s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); lines = s.makefile('rwb')
+def run(number):
+    script = 'echo $TEST_TOKEN; curl -sS https://good.example/api/ahead%d' % number
+    params = {'profile': 'secret', 'workspace': sys.argv[2], 'argv': ['bash', '-c', script]}
+    lines.write(json.dumps({'jsonrpc': '2.0', 'id': number, 'method': 'run', 'params': params}).encode() + b'\n'); lines.flush()
+    out = b''
+    while True:
+        said = json.loads(lines.readline())
+        if 'error' in said:
+            raise SystemExit(said)
+        if said.get('method') == 'run.output':
+            piece = said['params']
+            out += piece['data'].encode() if 'data' in piece else base64.b64decode(piece['base64'])
+        if said.get('method') == 'run.ended':
+            print(out.decode().strip()); return
+def below(pid):
+    found = []
+    for path in glob.glob('/proc/%s/task/*/children' % pid):
+        for child in open(path).read().split():
+            found += [child] + below(child)
+    return found
+def gates():
+    names = []
+    for pid in below(sys.argv[3]):
+        try:
+            names.append(open('/proc/%s/comm' % pid).read().strip())
+        except OSError:
+            pass
+    return names.count('clawjail-gate')
+run(1)
+until = time.monotonic() + 10
+while not gates() and time.monotonic() < until:
+    time.sleep(0.05)
+time.sleep(0.5)
+print('a gate waits:', gates() > 0)
+run(2)
+"#;
 
 /// C12: a request that lacks its secret is denied, and never sent bare.
 #[test]
