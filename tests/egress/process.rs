@@ -1,7 +1,7 @@
 //! The gate as a process: what it is, how it dies, and that a jail has no way around it.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 use super::in_each_tier;
 use super::support::jail::Jail;
 use super::support::place::Place;
+use super::support::tier::Tier;
 use super::world::{World, wait_for};
 
 /// The gate below the process `from`: a child of its launcher.
@@ -112,10 +113,49 @@ assert struct.unpack('=i', reply[16:20])[0] == -1, 'an address of lo was removed
 assert tried(lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)) == 'Operation not permitted'
 assert tried(lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 255)) == 'Operation not permitted'
 assert tried(lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM).setsockopt(0, 19, 1)) == 'Operation not permitted'
+# What the filter knows the gate's own word by.
+assert tried(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).setsockopt(socket.SOL_SOCKET, 36, 0x636a)) == 'Operation not permitted'
 print(socket.create_connection(('good.example', 7000)).recv(5).decode())
 "#;
         let ran = world.python(place, "web", program);
         assert_eq!(ran.text(), "hello", "{}", ran.whole());
+    });
+}
+
+/// C21: a gate that has no descriptor left takes no new connection, keeps those that it has, and goes on when some have ended.
+#[test]
+fn c21_a_gate_without_descriptors_goes_on_when_there_are_some_again() {
+    in_each_tier(|world, place| {
+        if place.tier != Tier::Root {
+            return;
+        }
+        let program = r#"
+import socket, time
+first = socket.create_connection(('good.example', 7000)); first.settimeout(60); first.recv(100)
+address, held = socket.gethostbyname('good.example'), []
+for _ in range(300):
+    c = socket.socket(); c.setblocking(False); c.connect_ex((address, 7000)); held.append(c)
+time.sleep(0.5)
+first.sendall(b'still'); print(first.recv(100).decode())
+served = 0
+for c in held:
+    try:
+        served += c.recv(5) == b'hello'
+    except OSError:
+        pass
+    c.close()
+print(0 < served < 300)
+c = socket.create_connection(('good.example', 7000)); c.settimeout(60); print(c.recv(5).decode())
+"#;
+        place.write("client.py", program);
+        let jail = Jail::new(place).profile("web").patient(80);
+        let inner = jail.command(["/usr/bin/python3", "client.py"]);
+        let mut scarce = place.command("sh");
+        scarce.args(["-c", "ulimit -n 128; exec \"$@\"", "sh"]).arg(inner.get_program()).args(inner.get_args());
+        let mut outer = world.enter(place, &scarce);
+        outer.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let ran = jail.finish(outer.spawn().expect("nsenter is there"));
+        assert_eq!(ran.text(), "still\nTrue\nhello", "{}", ran.whole());
     });
 }
 
