@@ -247,8 +247,8 @@ interface Generation {
   retired: boolean;
 }
 
-// Releases that all of this was tried with, end to end. `npm run compat` tries others.
-export const TRIED = ["2026.9.6"];
+// Releases that this was tried with, end to end. `npm run compat` tries others.
+export const TRIED = ["2026.9.3", "2026.9.4", "2026.9.5", "2026.9.6"];
 
 const REGISTRY = Symbol.for("openclaw.sandboxBackendFactories");
 
