@@ -5,9 +5,12 @@ import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 
-import { Place } from "./place.mjs";
+import { Place, until } from "./place.mjs";
 
 const exec = (command, more = {}) => ({ tool: "exec", args: { command, ...more } });
+
+// Named after this process: the same tests may run beside us, with another OpenClaw.
+const sleeper = `sleep 7775.${process.pid}`;
 
 let place;
 let shown;
@@ -24,12 +27,12 @@ describe("without a Gateway", () => {
   for (const how of ["exec", "local"]) {
     it(`\`agent ${how === "exec" ? "exec" : "--local"}\` runs its tools in a jail`, async () => {
       place.configure({ sandbox: {}, plugin: {} });
-      const steps = [exec("hostname; echo from exec >file.txt"), { tool: "read", args: { path: "file.txt" } }, exec("(sleep 7775 &); sleep 0.1")];
+      const steps = [exec("hostname; echo from exec >file.txt"), { tool: "read", args: { path: "file.txt" } }, exec(`(${sleeper} &); sleep 0.1`)];
       const { results, stdout, stderr } = await place.exec(steps, { how });
       assert.equal(results.length, 3, `${stdout.slice(-800)}\n${stderr.slice(-800)}`);
       assert.match(results[0], /^clawjail/);
       assert.match(results[1], /^from exec/);
-      assert.equal(place.running("sleep 7775").length, 0, "nothing outlives the process");
+      await until("nothing outlives the process", () => place.running(sleeper).length === 0, 10_000);
       assert.equal((await place.jails()).length, 0);
     });
   }
