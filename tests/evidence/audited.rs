@@ -79,7 +79,11 @@ fn a_run_that_is_denied_nothing_has_a_complete_record_where_the_hosts_audit_is_o
         if place.tier != Tier::Root || !is_logged(place) {
             return;
         }
-        let ran = Jail::new(place).option("--record").option("full").bash("ls / > /dev/null; echo x > here; rm here");
+        let ran = Jail::new(place).option("--record").option("full").run([
+            "sh",
+            "-c",
+            "ls / > /dev/null; echo x > here; rm here",
+        ]);
         let evidence = &ran.verdict["evidence"];
         assert_eq!((&evidence["complete"], &evidence["unseen"]), (&true.into(), &serde_json::json!([])), "{evidence}");
         assert_eq!(denials(&ran), Vec::<String>::new(), "{}", ran.whole());
