@@ -2,10 +2,19 @@
 //!
 //! Owns the moving and the counting. A little is copied; of much, the kernel moves what it has from socket to socket, by way
 //! of a pipe. The end of one direction is passed on, and the other goes on.
+//!
+//! ```text
+//!   a little: copied at once --256 KiB--> much: moved, woken for a quarter of a megabyte --nothing for a millisecond--> moved, woken for
+//!                                          each byte --256 KiB more--> woken for a quarter of a megabyte ...
+//! ```
+//!
+//! To wake somebody costs more than to move what woke him, and on a fast way there is always more in a moment.
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::pin;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
@@ -14,6 +23,9 @@ use nix::unistd::pipe2;
 use std::os::fd::AsRawFd;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::sys::socket::wake_from;
 
 /// What is copied at a time, by way of one buffer for all connections: there is one thread, and nothing waits while it is used.
 const PIECE: usize = 64 << 10;
@@ -21,6 +33,10 @@ const PIECE: usize = 64 << 10;
 const MUCH: u64 = 256 << 10;
 /// What a pipe holds where its owner may have so much; the kernel bounds what all of a user's pipes hold together.
 const PIPE: usize = 512 << 10;
+
+/// Of how much on a fast way somebody is woken, and how long at most nobody is for less.
+const FLOW: i32 = 256 << 10;
+const PAUSE: Duration = Duration::from_millis(1);
 
 thread_local! {
     static SHARED: RefCell<Vec<u8>> = RefCell::new(vec![0; PIECE]);
@@ -117,11 +133,12 @@ async fn by_pipe(
     // As large as the kernel made it, otherwise.
     let _ = fcntl(&into, FcntlArg::F_SETPIPE_SZ(PIPE as i32));
     let flags = SpliceFFlags::SPLICE_F_MOVE | SpliceFFlags::SPLICE_F_NONBLOCK;
+    let mut flow = Flow::begin(from)?;
     loop {
         // The pipe is empty here: that there is nothing to do is said of the socket.
-        let mut left = from
-            .async_io(Interest::READABLE, || splice(from, None, &into, None, PIPE, flags).map_err(io::Error::from))
-            .await?;
+        let moved =
+            from.async_io(Interest::READABLE, || splice(from, None, &into, None, PIPE, flags).map_err(io::Error::from));
+        let mut left = flow.wait(from, moved).await?;
         if left == 0 {
             return Ok(());
         }
@@ -132,6 +149,45 @@ async fn by_pipe(
                 .await?;
             left = left.saturating_sub(moved.max(1));
             count.set(count.get() + moved as u64);
+        }
+    }
+}
+
+/// How a fast way is waited at.
+enum Flow {
+    /// For much, and not long.
+    Fast,
+    /// For anything; this much has come since.
+    Slow(u64),
+}
+
+impl Flow {
+    fn begin(from: &TcpStream) -> io::Result<Flow> {
+        wake_from(from.as_fd(), FLOW)?;
+        Ok(Flow::Fast)
+    }
+
+    /// Waits for what `moved` gives.
+    async fn wait(&mut self, from: &TcpStream, moved: impl Future<Output = io::Result<usize>>) -> io::Result<usize> {
+        let mut moved = pin!(moved);
+        match self {
+            Flow::Fast => match timeout(PAUSE, moved.as_mut()).await {
+                Ok(moved) => moved,
+                Err(_) => {
+                    // Whoever waits for less is woken now, if it is there.
+                    wake_from(from.as_fd(), 1)?;
+                    *self = Flow::Slow(0);
+                    moved.await
+                }
+            },
+            Flow::Slow(since) => {
+                let length = moved.await?;
+                *since += length as u64;
+                if *since >= MUCH {
+                    *self = Flow::begin(from)?;
+                }
+                Ok(length)
+            }
         }
     }
 }

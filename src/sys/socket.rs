@@ -12,6 +12,21 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     socket::socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
 }
 
+/// Says how many bytes have to be there before somebody is woken for them. socket(7), `SO_RCVLOWAT`.
+pub fn wake_from(socket: BorrowedFd<'_>, bytes: libc::c_int) -> Result<(), Errno> {
+    // SAFETY: `bytes` outlives the call, which reads as much of it as it is said to have.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVLOWAT,
+            (&raw const bytes).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
 /// Sends one message with descriptors. Never raises `SIGPIPE`.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), Errno> {
     let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
