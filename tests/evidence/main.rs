@@ -12,46 +12,9 @@ mod denied;
 mod hostile;
 mod programs;
 
-use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::OnceLock;
-
 use serde_json::Value;
 use support::jail::Ran;
-use support::place::Place;
-use support::tier::{self, Skipped, Tier};
-
-fn tiers() -> &'static (Vec<Tier>, Vec<Skipped>) {
-    static TIERS: OnceLock<(Vec<Tier>, Vec<Skipped>)> = OnceLock::new();
-    TIERS.get_or_init(tier::available)
-}
-
-/// Tries it in every tier, each with a place of its own; a failure says where it was.
-fn in_every_tier(test: impl Fn(&Place)) {
-    for tier in tiers().0.iter().copied() {
-        let place = Place::new(tier);
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| test(&place))) {
-            eprintln!("in tier {}", tier.name());
-            resume_unwind(panic);
-        }
-    }
-}
-
-/// Says past the harness that something was not tried.
-fn say_skipped(what: &str) {
-    let _ = std::io::stderr().write_all(format!("SKIPPED {what}\n").as_bytes());
-}
-
-/// Whether a tool is there for everybody.
-fn has(tool: &str) -> bool {
-    let there =
-        ["/usr/local/bin", "/usr/bin", "/bin"].iter().any(|place| std::path::Path::new(place).join(tool).exists());
-    if !there {
-        say_skipped(&format!("{tool}: not installed"));
-        assert!(!tier::must_not_skip(), "{tool} must be installed where CI=true");
-    }
-    there
-}
+use support::tiers::{has, in_every_tier, say_skipped};
 
 /// Denials as `kind what`, sorted.
 fn denials(ran: &Ran) -> Vec<String> {

@@ -12,54 +12,16 @@ mod support;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::{Child, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::jail::{Jail, Ran};
 use support::place::{Place, clawjail};
-use support::tier::{self, Skipped, Tier};
+use support::tier::Tier;
+use support::tiers::{has, in_every_tier, in_tiers, say_skipped, skip_none_in_silence, tiers};
 use support::{patience, slowness};
-
-fn tiers() -> &'static (Vec<Tier>, Vec<Skipped>) {
-    static TIERS: OnceLock<(Vec<Tier>, Vec<Skipped>)> = OnceLock::new();
-    TIERS.get_or_init(tier::available)
-}
-
-/// Tries it in every tier, each with a place of its own; a failure says where it was.
-fn in_every_tier(test: impl Fn(&Place)) {
-    in_tiers(|_| true, test);
-}
-
-fn in_tiers(wanted: impl Fn(Tier) -> bool, test: impl Fn(&Place)) {
-    for tier in tiers().0.iter().copied().filter(|tier| wanted(*tier)) {
-        let place = Place::new(tier);
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| test(&place))) {
-            eprintln!("in tier {}", tier.name());
-            resume_unwind(panic);
-        }
-    }
-}
-
-/// Says past the harness that something was not tried.
-fn say_skipped(what: &str) {
-    let _ = std::io::stderr().write_all(format!("SKIPPED {what}\n").as_bytes());
-}
-
-/// Whether a tool is there for everybody.
-fn has(tool: &str) -> bool {
-    let there = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"]
-        .iter()
-        .any(|directory| fs::metadata(format!("{directory}/{tool}")).is_ok());
-    if !there {
-        say_skipped(&format!("{tool}: not installed"));
-        assert!(!tier::must_not_skip(), "{tool} must be installed where CI=true");
-    }
-    there
-}
 
 fn signal(child: &Child, signal: Signal) {
     kill(Pid::from_raw(child.id() as i32), signal).expect("our own child");
@@ -100,11 +62,7 @@ fn assert_one_line(ran: &Ran, code: i32, word: &str) {
 
 #[test]
 fn no_tier_is_skipped_in_silence() {
-    for skipped in &tiers().1 {
-        say_skipped(&format!("tier {}: {}", skipped.tier.name(), skipped.why));
-        assert!(skipped.expected || !tier::must_not_skip(), "{}: {}", skipped.tier.name(), skipped.why);
-    }
-    assert!(!tiers().0.is_empty(), "nothing can be tried here");
+    skip_none_in_silence();
 }
 
 mod ends;

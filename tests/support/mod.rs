@@ -8,6 +8,7 @@ pub mod etc;
 pub mod jail;
 pub mod place;
 pub mod tier;
+pub mod tiers;
 
 use std::time::Duration;
 
