@@ -183,7 +183,9 @@ fn a_request_is_judged_by_method_and_path_and_the_access_of_a_file_is_not_asked_
                 assert!(text(&answer.stdout).starts_with(wanted), "{words:?}: {answer:?}");
             }
             for nonsense in [["api.example", "--access", "write"], ["api.example", "--workspace", "."]] {
-                assert_eq!(why(&nonsense).status.code(), Some(2), "{nonsense:?}");
+                let answer = why(&nonsense);
+                assert!(answer.status.code() == Some(126) && answer.stdout.is_empty(), "{nonsense:?}: {answer:?}");
+                assert!(text(&answer.stderr).contains(nonsense[1]), "{nonsense:?}: {answer:?}");
             }
             place.remove_profile(&name);
         },
