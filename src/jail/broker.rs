@@ -14,7 +14,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 
-use super::asking::{Asked, Asker, Unread, sets_mode};
+use super::asker::Asker;
+use super::asking::{Asked, Unread, sets_mode};
 use super::lost::{Lost, Question};
 use super::naming::{self, Answer, Judge};
 use super::observing;

@@ -5,6 +5,7 @@
 
 pub mod accounts;
 pub mod ahead;
+pub mod asker;
 pub mod asking;
 pub mod auditing;
 pub mod beside;

@@ -13,7 +13,8 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, RenameFlags, openat, readlinkat, rena
 use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fstat, fstatat, mkdirat, mknodat, umask};
 use nix::unistd::{LinkatFlags, UnlinkatFlags, linkat, symlinkat, unlinkat};
 
-use super::asking::{Asked, Asker, Place, path_of, resolve};
+use super::asker::Asker;
+use super::asking::{Asked, Place, path_of, resolve};
 use super::vetting::{self, Coming};
 use super::writing;
 use crate::confine::landlock::has_shields_below;

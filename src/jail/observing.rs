@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::asking::Asker;
+use super::asker::Asker;
 use crate::plan::sight::normal;
 use crate::sys::seccomp::Notification;
 

@@ -14,7 +14,8 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
-use super::asking::{Asked, Asker};
+use super::asker::Asker;
+use super::asking::Asked;
 use super::changes::Changes;
 use super::command::search_path;
 use super::ends::Ends;

@@ -12,7 +12,8 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::ftruncate;
 
-use super::asking::{Asker, Place, path_of, resolve};
+use super::asker::Asker;
+use super::asking::{Place, path_of, resolve};
 use super::naming::{
     Answer, Judge, Kind, MOST_LINKS, by_descriptor, follow, kind_at, lies_in, plain, take_back, with_umask,
 };
