@@ -11,7 +11,8 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::daemon::config::{DEFAULT_SOCKET, default_socket};
+use crate::daemon::config::DEFAULT_SOCKET;
+use crate::daemon::configuring::default_socket;
 use crate::jail::accounts;
 use crate::sys::socket;
 use crate::wire::fault::Fault;

@@ -13,7 +13,7 @@ use self::machine::Manager;
 use self::written::{Found, Outcome};
 use super::answer;
 use super::client::Client;
-use crate::daemon::config;
+use crate::daemon::configuring;
 use crate::jail::accounts;
 
 mod layout;
@@ -130,7 +130,7 @@ fn install(setup: &Setup, report: &mut Report) -> Result<(), Problem> {
         machine::make_user(&layout, report)?;
     }
     if report.mode == Mode::Do && manager != Manager::Elsewhere {
-        let read = config::read(layout.configuration(), true, accounts::own_ids());
+        let read = configuring::read(layout.configuration(), true, accounts::own_ids());
         read.map_err(|error| Problem::Refused(error.to_string(), error.hint()))?;
     }
     manager.start(units_changed, report)?;

@@ -21,7 +21,8 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Pid, getpid, pipe2};
 
-use super::config::{self, Config, ConfigError, Known};
+use super::config::{Config, ConfigError, Known};
+use super::configuring;
 use super::launcher::{self, Launcher};
 use super::notify::{self, Notify};
 use super::{recorder, socket, supervisor};
@@ -101,7 +102,7 @@ pub fn serve(path: &Path, named: bool, socket: Option<&Path>) -> Result<(), NoSe
     // What whoever started us left open is no business of ours, and less of the supervisor's.
     process::close_from(notify::first_not_given()).map_err(Failed::at("close_inherited"))?;
     let own = accounts::own_ids();
-    let (mut config, known) = config::read(path, named, own).map_err(NoService::Config)?;
+    let (mut config, known) = configuring::read(path, named, own).map_err(NoService::Config)?;
     if let Some(socket) = socket {
         config.socket = socket.to_owned();
     }
@@ -308,7 +309,7 @@ impl Guard {
 
     /// A configuration that was broken meanwhile must not keep the service down: then the last one counts.
     fn read_again(&mut self) {
-        if let Ok((read, known)) = config::read(&self.path, true, self.own) {
+        if let Ok((read, known)) = configuring::read(&self.path, true, self.own) {
             let Config { socket, becomes, ledger, metrics, .. } = self.config.clone();
             self.config = Config { socket, becomes, ledger, metrics, ..read };
             self.known = Rc::new(known);

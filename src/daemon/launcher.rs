@@ -14,7 +14,8 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Gid, Pid, getpid, setgroups};
 
-use super::config::{self, Config, Known, Peer, Standing};
+use super::config::{Config, Known, Peer, Standing};
+use super::configuring;
 use super::privsep::{Answer, Ask, Connection};
 use crate::confine::{Failed, Ids};
 use crate::egress;
@@ -163,7 +164,7 @@ impl Launcher {
         }
         let grant = Grant {
             caller,
-            sources: config::sources(&self.config.directory, self.own),
+            sources: configuring::sources(&self.config.directory, self.own),
             known: self.known.clone(),
             lasting: standing.lasting(),
             longest: Lifetime { idle_ms: limits.idle_ms, age_ms: limits.age_ms },
@@ -199,7 +200,7 @@ impl Launcher {
     }
 
     fn reload(&mut self) -> Result<(), Failed> {
-        match config::read(&self.path, true, self.own) {
+        match configuring::read(&self.path, true, self.own) {
             Ok((read, known)) => {
                 // The socket is made and the supervisor has become somebody: these two stay until the next start.
                 let (socket, becomes) = (self.config.socket.clone(), self.config.becomes);

@@ -22,6 +22,7 @@
 pub mod admission;
 pub mod budget;
 pub mod config;
+pub mod configuring;
 pub mod confinement;
 pub mod connection;
 pub mod files;

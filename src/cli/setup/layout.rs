@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::Problem;
 use crate::confine::Ids;
-use crate::daemon::config::{DEFAULT_PATH, DEFAULT_SOCKET, default_ledger, default_socket};
+use crate::daemon::config::{DEFAULT_PATH, DEFAULT_SOCKET};
+use crate::daemon::configuring::{default_ledger, default_socket};
 use crate::jail::accounts::{self, User};
 use crate::policy::names::shown;
 
