@@ -110,7 +110,12 @@ impl World {
             let _ = fs::create_dir(&directory);
             fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).expect("own directory");
         }
-        fs::write(profiles.join(format!("{name}.toml")), text).expect("own file");
+        // In one go: other tests may read it, or write the same.
+        let (path, beside) = (profiles.join(format!("{name}.toml")), tempfile::NamedTempFile::new_in(&self.directory));
+        let mut beside = beside.expect("own directory");
+        beside.write_all(text.as_bytes()).expect("own file");
+        beside.as_file().set_permissions(fs::Permissions::from_mode(0o644)).expect("own file");
+        beside.persist(path).expect("own directory");
     }
 
     /// Puts an egress set beside them.
