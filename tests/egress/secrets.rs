@@ -275,8 +275,13 @@ fn a_jail_made_ahead_has_its_own_placeholder_and_the_secret_works_in_it() {
         let path = world.secret("ahead-secret", SECRET, 0o600);
         let own = known(world, &format!("file = \"{path}\""));
         let socket = place.outside.join("ahead.socket");
-        let config =
-            world.secret("ahead.toml", &format!("user = \"daemon\"\nsocket = \"{}\"\n", socket.display()), 0o644);
+        let ledger = place.outside.join("ahead.ledger");
+        let config = format!(
+            "user = \"daemon\"\nsocket = \"{}\"\n[ledger]\npath = \"{}\"\n",
+            socket.display(),
+            ledger.display()
+        );
+        let config = world.secret("ahead.toml", &config, 0o644);
         let mut command = Command::new(clawjail());
         command.args(["serve", "--config", &config]);
         let mut service = world.enter(place, &command);
