@@ -273,15 +273,20 @@ fn a_jail_made_ahead_has_its_own_placeholder_and_the_secret_works_in_it() {
             return;
         }
         let path = world.secret("ahead-secret", SECRET, 0o600);
-        let own = known(world, &format!("file = \"{path}\""));
-        let socket = place.outside.join("ahead.socket");
-        let ledger = place.outside.join("ahead.ledger");
-        let config = format!(
-            "user = \"daemon\"\nsocket = \"{}\"\n[ledger]\npath = \"{}\"\n",
-            socket.display(),
-            ledger.display()
-        );
-        let config = world.secret("ahead.toml", &config, 0o644);
+        // A directory of its own: a service wants every profile beside its configuration to be sound, and other tests have some that
+        // are not.
+        let own = place.outside.join("service");
+        std::fs::create_dir_all(own.join("profiles")).expect("own directory");
+        let write = |name: &str, text: &str| {
+            std::fs::write(own.join(name), text).expect("own file");
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+            std::fs::set_permissions(own.join(name), mode).expect("own file");
+        };
+        let socket = own.join("socket");
+        let ledger = format!("[ledger]\npath = \"{}\"\n", own.join("ledger").display());
+        write("clawjail.toml", &format!("user = \"daemon\"\nsocket = \"{}\"\n{ledger}", socket.display()));
+        write("profiles/secret.toml", &profile(&format!("file = \"{path}\"")));
+        let config = own.join("clawjail.toml").display().to_string();
         let mut command = Command::new(clawjail());
         command.args(["serve", "--config", &config]);
         let mut service = world.enter(place, &command);
@@ -292,7 +297,7 @@ fn a_jail_made_ahead_has_its_own_placeholder_and_the_secret_works_in_it() {
         let client = place.outside.join("ahead.py");
         std::fs::write(&client, AHEAD).expect("own file");
         let mut client_command = Command::new("/usr/bin/python3");
-        client_command.arg(&client).arg(&socket).arg(&place.workspace).arg(service.id().to_string()).arg(own);
+        client_command.arg(&client).arg(&socket).arg(&place.workspace).arg(service.id().to_string());
         let output = world.enter(place, &client_command).output().expect("python is there");
         let pid = nix::unistd::Pid::from_raw(i32::try_from(service.id()).expect("a pid"));
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
@@ -323,7 +328,7 @@ import base64, glob, json, socket, sys, time
 s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); lines = s.makefile('rwb')
 def run(number):
     script = 'echo $TEST_TOKEN; curl -sS https://good.example/api/ahead%d' % number
-    params = {'profile': sys.argv[4], 'workspace': sys.argv[2], 'argv': ['bash', '-c', script]}
+    params = {'profile': 'secret', 'workspace': sys.argv[2], 'argv': ['bash', '-c', script]}
     lines.write(json.dumps({'jsonrpc': '2.0', 'id': number, 'method': 'run', 'params': params}).encode() + b'\n'); lines.flush()
     out = b''
     while True:
