@@ -31,7 +31,7 @@ use super::witness::Witness;
 use crate::confine::Failed;
 use crate::wire::privsep::{
     Cause, Closing, Command, Denied, End, Ended, Finding, FromInit, FromLauncher, Keeps, Lifetime, Observed, Opened,
-    Run, RunRequest, Started, ToLauncher, Used, Work,
+    Run, RunRequest, Started, ToLauncher, UNHEARD, Used, Work,
 };
 
 /// Most runs in one jail at once, whatever the supervisor asks for.
@@ -305,7 +305,7 @@ impl Kept<'_> {
         Ok(true)
     }
 
-    /// Ends a run that has not begun.
+    /// Ends a run that was not said to have begun.
     fn give_up(&mut self, run: Run, failed: Failed) {
         if let Some(inside) = self.inside.remove(&run) {
             tell(inside.channel.as_ref(), &FromLauncher::Failed(super::failure(failed)), None);
@@ -371,6 +371,9 @@ impl Kept<'_> {
     fn close(mut self, closing: Closing) -> Result<Closing, Failed> {
         let runs: Vec<Run> = self.inside.keys().copied().collect();
         for run in runs {
+            if self.inside.get(&run).is_some_and(|inside| !inside.announced) {
+                self.give_up(run, Failed::at(UNHEARD)(Errno::ESRCH));
+            }
             if let Some(inside) = self.inside.get_mut(&run) {
                 inside.cause = inside.cause.or(Some(Cause::Killed));
             }

@@ -30,7 +30,9 @@ use crate::plan::digest::digest;
 use crate::plan::{Entry, Plan, Shield, TrustForm};
 use crate::policy::syscalls::SyscallPolicy;
 use crate::profile::promise::Promise;
-use crate::wire::privsep::{Command, Finding, FromInit, FromLauncher, Keeps, Orders, Run, RunRequest, Started, Work};
+use crate::wire::privsep::{
+    Command, Finding, FromInit, FromLauncher, Keeps, Orders, Run, RunRequest, Started, UNHEARD, Work,
+};
 
 /// Starts the run in the jail that it `entered`, and tells the supervisor so. It began when it was asked for.
 pub fn start(
@@ -354,7 +356,8 @@ fn await_running(
         let findings = [findings, &membership].concat();
         Ok(Box::new(describe(plan, digest.clone(), &findings, &own)))
     };
-    let (heard, of_jail) = running.jail.hear()?;
+    // From here on init may have executed the command, whether or not it could say so.
+    let (heard, of_jail) = running.jail.hear().map_err(|failed| Failed { step: UNHEARD, ..failed })?;
     match heard {
         FromInit::Running(_, findings) => {
             let master = of_jail.first().or(master.as_ref());
@@ -370,7 +373,7 @@ fn await_running(
             Err(NotStarted::Ended(started, Box::new(super::watch::ended(running, heard, None)?)))
         }
         FromInit::Ended { .. } => Err(Failed::at("become_command")(Errno::ESRCH).into()),
-        FromInit::Joined | FromInit::Gateway => Err(Failed::at("await_running")(Errno::EPROTO).into()),
+        FromInit::Joined | FromInit::Gateway => Err(Failed::at(UNHEARD)(Errno::EPROTO).into()),
     }
 }
 

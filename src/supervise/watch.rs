@@ -26,7 +26,7 @@ use super::relay::{self, Ending, Tally};
 use crate::jail::channel::{Arrived, Channel};
 use crate::sys::terminal;
 use crate::verdict::{Output, Reason, Seen};
-use crate::wire::privsep::{Failure, FromLauncher, RunRequest, Started, Terminal, ToLauncher};
+use crate::wire::privsep::{Failure, FromLauncher, RunRequest, Started, Terminal, ToLauncher, UNHEARD};
 
 /// Signals that are the command's, not ours.
 const PASSED_ON: [i32; 7] =
@@ -177,7 +177,11 @@ pub fn cut_short(failure: &Failure) -> Reason {
 }
 
 fn reason(failure: &Failure) -> Reason {
-    let message = format!("cannot confine the command at {} (nothing was executed)", what_failed(failure));
+    let what = what_failed(failure);
+    let message = match failure.step.as_str() {
+        UNHEARD => format!("lost the jail at {what} (the command may have been executed)"),
+        _ => format!("cannot confine the command at {what} (nothing was executed)"),
+    };
     Reason { code: format!("failed.{}", failure.step), message, remedy: None }
 }
 

@@ -211,6 +211,9 @@ pub struct Failure {
     pub what: Option<String>,
 }
 
+/// The step at which a command was ordered and its jail not heard of again: it may have been executed.
+pub const UNHEARD: &str = "await_running";
+
 /// From the launcher to init.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToInit {
