@@ -167,8 +167,8 @@ fn json(verdict: &Verdict) -> String {
 
 /// One line of our own on stderr.
 pub fn say(line: &str) {
-    // Nobody may listen on stderr; what happened is in the exit code too.
-    let _ = writeln!(io::stderr(), "clawjail: {line}");
+    // As one write, so that others who write there do not come in between. Nobody may listen; what happened is in the exit code too.
+    let _ = io::stderr().write_all(format!("clawjail: {line}\n").as_bytes());
 }
 
 fn lines(verdict: &Verdict) -> Vec<String> {
