@@ -10,7 +10,10 @@ import { fileURLToPath } from "node:url";
 export const HERE = join(dirname(fileURLToPath(import.meta.url)), "../..");
 export const TOP = join(HERE, "../..");
 export const CACHE = process.env.CLAWJAIL_OPENCLAW_CACHE ?? join(homedir(), ".cache/clawjail-openclaw");
-export const OPENCLAW = process.env.OPENCLAW_VERSION ?? "2026.9.6";
+// All tests run with this one, the short end of them with those before it too. Pinned: what others release makes no test fail here.
+const PINNED = "2026.9.6";
+export const EARLIER = ["2026.9.5", "2026.9.4", "2026.9.3"];
+export const OPENCLAW = process.env.OPENCLAW_VERSION ?? PINNED;
 const NODE = "24";
 
 function npm(args, cwd, first) {
