@@ -146,6 +146,20 @@ enum Signalled {
 
 impl Streams {
     const END_WITH_COMMAND: Streams = Streams { terminal: Terminal::None, stays: true, signals: Signalled::EndAll };
+
+    /// When output ends, and what is closed to say so where nothing else does.
+    fn ending(self) -> std::io::Result<(Option<OwnedFd>, Ending)> {
+        if !self.stays {
+            return Ok((None, Ending::Eof));
+        }
+        let (reader, writer) = std::io::pipe()?;
+        Ok((Some(writer.into()), Ending::Told(Arc::new(reader.into()))))
+    }
+
+    /// Whether all output of `running` passes through us.
+    fn observed(self, running: &Running, has_terminal: bool) -> bool {
+        has_terminal || self.terminal != Terminal::None || (running.relayed[1] && running.relayed[2])
+    }
 }
 
 fn converse<T: Serialize>(
@@ -168,17 +182,38 @@ fn converse<T: Serialize>(
         }
     };
     let master = client.take_descriptor();
+    match ended_already(&mut client)? {
+        Some(verdict) if master.is_none() => collect(verdict, &running, pipes, streams).map_err(gone),
+        ended => follow(client, running, Outside { streams, pipes, master, ended }),
+    }
+}
+
+/// The verdict, if it came with the answer: a command that ends at once is said to have begun when it is said to have ended.
+fn ended_already(client: &mut Client) -> Result<Option<Verdict>, Problem> {
+    match client.next_message()? {
+        Some(Message::Notification(method, params)) if method == "run.ended" => {
+            let path = client.path.clone();
+            verdict(params).map(Some).map_err(|error| Problem::Gone(path, error))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The end of a run that is over: nothing to wait for, and no signal to pass on.
+fn collect(verdict: Verdict, running: &Running, pipes: Pipes, streams: Streams) -> std::io::Result<Box<Verdict>> {
+    let tally = Tally::default();
+    let ending = if streams.stays { Ending::Over } else { Ending::Eof };
+    watch::drain(pipes, running.relayed, running.output_limit, &tally, &ending)?;
+    Ok(Box::new(with_output(verdict, &tally, streams.observed(running, false))))
+}
+
+/// Attends to a run until it is over.
+fn follow(client: Client, running: Running, outside: Outside) -> Result<Box<Verdict>, Problem> {
+    let path = client.path.clone();
+    let gone = |error: std::io::Error| Problem::Gone(path.clone(), error);
     client.never_wait()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(&gone)?;
-    let (told, ending) = match streams.stays {
-        false => (None, Ending::Eof),
-        true => {
-            let (reader, writer) = std::io::pipe().map_err(&gone)?;
-            (Some(OwnedFd::from(writer)), Ending::Told(Arc::new(reader.into())))
-        }
-    };
-    let outside = Outside { streams, pipes, told, ending };
-    let judged = runtime.block_on(attend(client, running, master, outside));
+    let judged = runtime.block_on(attend(client, running, outside));
     // Threads that still wait for the caller's input must not hold us up.
     runtime.shutdown_background();
     judged
@@ -214,52 +249,62 @@ fn params(request: &RunRequest, beyond: &Beyond) -> Run {
 struct Outside {
     streams: Streams,
     pipes: Pipes,
-    // Closed to end the relays.
-    told: Option<OwnedFd>,
-    ending: Ending,
+    // Of the command's terminal.
+    master: Option<OwnedFd>,
+    // It is over already.
+    ended: Option<Verdict>,
 }
 
 /// Relays, passes signals on, and waits for the verdict.
-async fn attend(
-    client: Client,
-    running: Running,
-    master: Option<OwnedFd>,
-    outside: Outside,
-) -> Result<Box<Verdict>, Problem> {
-    let Outside { streams, pipes, told, ending } = outside;
+async fn attend(client: Client, running: Running, outside: Outside) -> Result<Box<Verdict>, Problem> {
+    let Outside { streams, pipes, master, ended } = outside;
     let path = client.path.clone();
     let gone = |error: std::io::Error| Problem::Gone(path.clone(), error);
     let has_terminal = master.is_some();
     let mut signals = Signals::listen().map_err(&gone)?;
     let tally = Arc::new(Tally::default());
-    let raw = if master.is_some() { Raw::enter().map_err(|errno| gone(errno.into()))? } else { None };
+    let raw = if has_terminal { Raw::enter().map_err(|errno| gone(errno.into()))? } else { None };
+    let (told, ending) = streams.ending().map_err(&gone)?;
     let relays = watch::connect(pipes, running.relayed, running.output_limit, master.as_ref(), &tally, &ending)
         .map_err(&gone)?;
+    let verdict = match ended {
+        Some(verdict) => verdict,
+        None => until_over(client, &mut signals, master.as_ref(), &running.run, streams.signals).await?,
+    };
+    drop((master, told));
+    watch::finish(relays).map_err(&gone)?;
+    drop(raw);
+    Ok(Box::new(with_output(verdict, &tally, streams.observed(&running, has_terminal))))
+}
+
+/// Passes signals on until the service says how it ended.
+async fn until_over(
+    client: Client,
+    signals: &mut Signals,
+    master: Option<&OwnedFd>,
+    run: &str,
+    meant: Signalled,
+) -> Result<Verdict, Problem> {
+    let path = client.path.clone();
+    let gone = |error: std::io::Error| Problem::Gone(path.clone(), error);
     let mut client = readiness::watch(client).map_err(&gone)?;
-    let verdict = loop {
+    loop {
         tokio::select! {
             heard = hear(&mut client) => match heard? {
-                Message::Notification(method, params) if method == "run.ended" => break verdict(params).map_err(&gone)?,
+                Message::Notification(method, params) if method == "run.ended" => return verdict(params).map_err(&gone),
                 _ => {}
             },
-            number = signals.next() => match (number, master.as_ref()) {
+            number = signals.next() => match (number, master) {
                 (libc::SIGWINCH, Some(master)) => watch::follow_size(master.as_fd()),
                 (libc::SIGWINCH, None) => {}
                 (number, _) => {
-                    let number = if streams.signals == Signalled::EndAll { libc::SIGKILL } else { number };
-                    let params = RunSignal { run: running.run.clone(), signal: SignalName::Number(number) };
+                    let number = if meant == Signalled::EndAll { libc::SIGKILL } else { number };
+                    let params = RunSignal { run: run.to_owned(), signal: SignalName::Number(number) };
                     client.get_mut().send("run.signal", &params, &[])?;
                 }
             },
         }
-    };
-    drop((master, told));
-    for relay in relays {
-        relay.join().map_err(|_| gone(std::io::Error::other("a relay of output panicked")))?;
     }
-    drop(raw);
-    let observed = has_terminal || streams.terminal != Terminal::None || (running.relayed[1] && running.relayed[2]);
-    Ok(Box::new(with_output(verdict, &tally, observed)))
 }
 
 async fn hear(client: &mut AsyncFd<Client>) -> Result<Message, Problem> {

@@ -40,6 +40,8 @@ pub enum Ending {
     /// When the other end of this pipe was closed, and what is there by then was read: what the command left behind in a
     /// jail that stays may hold it open.
     Told(Arc<OwnedFd>),
+    /// It has: what is there is all, whoever may hold it open in a jail that stays.
+    Over,
 }
 
 /// Copies the command's output to the caller, up to `limit` bytes over all streams of `tally`.
@@ -56,12 +58,22 @@ pub fn output(
         .spawn(move || copy_output(File::from(from), File::from(to), limit, &tally, &ending))
 }
 
+/// Gives the caller what is left of the output of a command that has ended, up to `limit` as [`output`] does, and needs no thread: all
+/// who write are gone or going.
+pub fn drain(from: OwnedFd, to: OwnedFd, limit: Option<u64>, tally: &Tally, ending: &Ending) {
+    copy_output(File::from(from), File::from(to), limit, tally, ending);
+}
+
 /// Waits until there is something to read. False when nothing more will be waited for.
 fn comes(from: &File, ending: &Ending) -> bool {
-    let Ending::Told(told) = ending else { return true };
-    let mut watched = [PollFd::new(from.as_fd(), PollFlags::POLLIN), PollFd::new(told.as_fd(), PollFlags::POLLIN)];
+    let from = PollFd::new(from.as_fd(), PollFlags::POLLIN);
+    let (mut watched, patience) = match ending {
+        Ending::Eof => return true,
+        Ending::Told(told) => (vec![from, PollFd::new(told.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE),
+        Ending::Over => (vec![from], PollTimeout::ZERO),
+    };
     loop {
-        match poll(&mut watched, PollTimeout::NONE) {
+        match poll(&mut watched, patience) {
             Err(Errno::EINTR) => {}
             Err(_) => return false,
             // What is there comes first.

@@ -60,18 +60,21 @@ pub async fn attend(
         None => return Ok((launcher_gone(None), Output::default())),
     };
     let tally = Arc::new(Tally::default());
-    let raw = if master.is_some() { Raw::enter()? } else { None };
-    let relays = connect(pipes, started.relayed, started.output, master.as_ref(), &tally, &Ending::Eof)?;
     let seen = match ended {
-        Some(ended) => Seen::Run { started, ended },
-        None => until_over(launcher, &mut signals, master.as_ref(), started).await?,
+        Some(ended) => {
+            drain(pipes, started.relayed, started.output, &tally, &Ending::Eof)?;
+            Seen::Run { started, ended }
+        }
+        None => {
+            let raw = if master.is_some() { Raw::enter()? } else { None };
+            let relays = connect(pipes, started.relayed, started.output, master.as_ref(), &tally, &Ending::Eof)?;
+            let seen = until_over(launcher, &mut signals, master.as_ref(), started).await?;
+            drop(master);
+            finish(relays)?;
+            drop(raw);
+            seen
+        }
     };
-    drop(master);
-    for relay in relays {
-        // A relay that panicked has lost output, which must not look like success.
-        relay.join().map_err(|_| std::io::Error::other("a relay of output panicked"))?;
-    }
-    drop(raw);
     let seen = lost_output(seen, &tally);
     let observed = terminal != Terminal::None || observed(&seen);
     Ok((
@@ -244,6 +247,32 @@ pub fn connect(
         )?);
     }
     Ok(relays)
+}
+
+/// Waits for all that the command has said. A relay that panicked has lost output, which must not look like success.
+pub fn finish(relays: Vec<JoinHandle<()>>) -> std::io::Result<()> {
+    relays
+        .into_iter()
+        .try_for_each(|relay| relay.join().map_err(|_| std::io::Error::other("a relay of output panicked")))
+}
+
+/// The same as [`connect`] and [`finish`] for a command that has ended before anybody could attend to it, as most do.
+pub fn drain(
+    pipes: Pipes,
+    relayed: [bool; 3],
+    limit: Option<u64>,
+    tally: &Tally,
+    ending: &Ending,
+) -> std::io::Result<()> {
+    let Pipes { ours: [_, output, error], commands } = pipes;
+    drop(commands);
+    if relayed[1] {
+        relay::drain(output, stdout().as_fd().try_clone_to_owned()?, limit, tally, ending);
+    }
+    if relayed[2] {
+        relay::drain(error, stderr().as_fd().try_clone_to_owned()?, limit, tally, ending);
+    }
+    Ok(())
 }
 
 impl Pipes {
