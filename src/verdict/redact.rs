@@ -44,8 +44,50 @@ struct ValueList {
 
 /// The forms of secrets, and `name=value` wherever it stands in a text.
 struct Forms {
-    values: Vec<Regex>,
+    values: Vec<Form>,
     assignment: Option<Regex>,
+}
+
+/// The form of a secret. Most texts lack what every secret of that form has in it, which is found out without the pattern.
+struct Form {
+    literal: String,
+    pattern: Regex,
+}
+
+impl Form {
+    fn of(form: &str) -> Option<Form> {
+        Some(Form { literal: literal_of(form).to_owned(), pattern: Regex::new(form).ok()? })
+    }
+
+    fn is_match(&self, text: &str) -> bool {
+        text.contains(&self.literal) && self.pattern.is_match(text)
+    }
+}
+
+/// The longest piece of a pattern that stands in every match as it is: it is in no set, group or alternative, no letter of it may be
+/// repeated or missing, and case counts.
+fn literal_of(form: &str) -> &str {
+    if form.contains('|') || form.contains("(?") {
+        return "";
+    }
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_:/@ ".contains(&byte);
+    let (mut longest, mut begin, mut depth) = ("", 0, 0_usize);
+    for (place, byte) in form.bytes().chain([b'\\']).enumerate() {
+        if depth == 0 && is_plain(byte) {
+            continue;
+        }
+        // What is counted behind a letter may be a count of none.
+        let end = if b"*?{".contains(&byte) { place.saturating_sub(1) } else { place };
+        longest = form.get(begin..end).filter(|piece| depth == 0 && piece.len() > longest.len()).unwrap_or(longest);
+        match byte {
+            b'[' | b'(' | b'{' => depth += 1,
+            b']' | b')' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        // Behind a backslash a letter is no letter.
+        begin = if byte == b'\\' { place + 2 } else { place + 1 };
+    }
+    longest
 }
 
 impl Verdict {
@@ -159,7 +201,7 @@ fn redact_text(text: &mut String, known: &[Cow<'_, str>]) {
     }
     for form in forms().values.iter() {
         if form.is_match(text) {
-            *text = form.replace_all(text, REDACTED).into_owned();
+            *text = form.pattern.replace_all(text, REDACTED).into_owned();
         }
     }
 }
@@ -178,9 +220,9 @@ fn forms() -> &'static Forms {
     static FORMS: OnceLock<Forms> = OnceLock::new();
     FORMS.get_or_init(|| {
         let list = toml::from_str::<ValueList>(SECRETS).map(|list| list.values).unwrap_or_default();
-        let compiled: Option<Vec<Regex>> = list.keys().map(|form| Regex::new(form).ok()).collect();
+        let compiled: Option<Vec<Form>> = list.keys().map(|form| Form::of(form)).collect();
         let values = compiled.filter(|forms| !forms.is_empty());
-        let everything = || Regex::new("(?s).+").into_iter().collect();
+        let everything = || Form::of("(?s).+").into_iter().collect();
         Forms {
             values: values.unwrap_or_else(everything),
             assignment: Regex::new(r#"([A-Za-z_][A-Za-z0-9_-]*)=("[^"]*"|'[^']*'|[^\s&;"']+)"#).ok(),

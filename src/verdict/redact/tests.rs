@@ -87,3 +87,62 @@ fn a_command_is_recorded_up_to_a_bound_and_no_part_of_a_secret_on_its_edge() {
     short.redact(&[]);
     assert!(!short.shortened && short.argv.len() == 1000);
 }
+
+#[test]
+fn what_every_secret_of_a_form_has_in_it_is_read_off_its_pattern() {
+    for (form, literal) in [
+        ("-----BEGIN [A-Z ]*PRIVATE KEY-----", "PRIVATE KEY-----"),
+        ("gh[pousr]_[A-Za-z0-9]{36,}", "gh"),
+        ("sk-(proj-)?[A-Za-z0-9_-]{20,}", "sk-"),
+        (r"ya29\.[0-9A-Za-z_-]{20,}", "ya29"),
+        ("[rs]k_live_[0-9A-Za-z]{20,}", "k_live_"),
+        ("[0-9]{8,10}:AA[A-Za-z0-9_-]{33}", ":AA"),
+        (r"[a-z][a-z0-9+.-]*://[^/\s:@]+:[^/\s:@]+@", "://"),
+        (r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}", "eyJ"),
+        ("ab?c", "a"),
+        ("abc*", "ab"),
+        ("ab{0,2}", "a"),
+        ("ab+", "ab"),
+        (r"\dab", "ab"),
+        ("a|b", ""),
+        ("(?i)authorization", ""),
+        ("(?s).+", ""),
+    ] {
+        assert_eq!(literal_of(form), literal, "{form}");
+    }
+}
+
+#[test]
+fn one_secret_of_each_form_is_found_by_all_that_looks_for_it() {
+    let long = "a1B2c3D4e5".repeat(6);
+    let (digits, capitals) = ("0123456789", "A0B1C2D3E4F5G6H7");
+    let secrets = [
+        "-----BEGIN PRIVATE KEY-----".to_owned(),
+        format!("ghp_{long}"),
+        format!("github_pat_{long}"),
+        format!("glpat-{long}"),
+        format!("sk-ant-{long}"),
+        format!("sk-{long}"),
+        format!("AKIA{capitals}"),
+        format!("ASIA{capitals}"),
+        format!("AIza{long}"),
+        format!("ya29.{long}"),
+        format!("xoxb-{long}"),
+        format!("xapp-{long}"),
+        format!("npm_{long}"),
+        format!("pypi-{long}"),
+        format!("hf_{long}"),
+        format!("rk_live_{long}"),
+        format!("SG.{}.{}", &long[..22], &long[..43]),
+        format!("{digits}:AA{long}"),
+        format!("eyJ{long}.eyJ{long}.{long}"),
+        "ftp://me:me@".to_owned(),
+        "AUTHORIZATION: basic x".to_owned(),
+    ];
+    for form in &forms().values {
+        let found: Vec<_> = secrets.iter().filter(|secret| form.pattern.is_match(secret)).collect();
+        assert!(!found.is_empty(), "no secret of the form {}", form.pattern);
+        assert!(found.iter().all(|secret| form.is_match(secret)), "{} by {}", form.pattern, form.literal);
+    }
+    assert_eq!(redacted(&["/usr/bin/python3"], &[]), ["/usr/bin/python3"]);
+}
