@@ -16,7 +16,7 @@ use super::Failed;
 use super::mounts::{self, Root};
 use crate::plan::paths::{is_glob, lies_at_or_below};
 use crate::plan::{Effect, Shield};
-use crate::sys::mounts as sys_mounts;
+use crate::sys::{listing, mounts as sys_mounts};
 
 /// How many names a walk may look at before it gives up: a run whose secrets cannot all be found does not start.
 const MOST_NAMES: usize = 4_000_000;
@@ -36,9 +36,9 @@ type Identity = (u64, u64);
 /// Covers and freezes everything in the view that a shield names, and every further hard link of such a file.
 pub fn raise(root: &Root, shields: &[Shield], workspace: Option<&Path>) -> Result<Vec<Shielded>, Failed> {
     let mut raising = Raising { root, workspace, linked: BTreeSet::new(), raised: Vec::new(), vetted: BTreeSet::new() };
-    let names = workspace.map(|workspace| Names::of(mounts::top(root), workspace));
+    let names = workspace.map(|workspace| (Names::of(mounts::top(root), mounts::relative(workspace)), workspace));
     for shield in shields {
-        if names.as_ref().is_some_and(|names| names.certainly_lack(Path::new(&shield.pattern))) {
+        if names.as_ref().is_some_and(|(names, workspace)| names.certainly_lack(&shield.pattern, workspace)) {
             continue;
         }
         let failed = Failed::on("shields", &shield.pattern);
@@ -55,47 +55,54 @@ pub fn raise(root: &Root, shields: &[Shield], workspace: Option<&Path>) -> Resul
 }
 
 /// The names in a workspace's top directory: most shields are about names that it does not have.
-struct Names<'a> {
-    workspace: &'a Path,
+pub struct Names {
     /// `None` when it cannot be listed; then nothing is certain.
     names: Option<BTreeSet<OsString>>,
 }
 
-impl<'a> Names<'a> {
-    fn of(top: BorrowedFd<'_>, workspace: &'a Path) -> Names<'a> {
+impl Names {
+    /// Those in the directory `name` of `parent`.
+    pub fn of(parent: BorrowedFd<'_>, name: &Path) -> Names {
         let mut names = BTreeSet::new();
-        let mut budget = MOST_NAMES;
-        let listed = open_directory(top, mounts::relative(workspace).as_os_str()).and_then(|directory| {
-            walk(directory, Path::new(""), &mut budget, &mut |_, name, _, _| {
-                names.insert(name.to_owned());
-                false
+        let listed = open_directory(parent, name.as_os_str()).and_then(|directory| {
+            listing::each_name(directory.as_fd(), |name| {
+                names.insert(name);
             })
         });
-        Names { workspace, names: listed.is_ok().then_some(names) }
+        Names { names: listed.is_ok().then_some(names) }
     }
 
-    fn certainly_lack(&self, pattern: &Path) -> bool {
-        let (Some(names), Ok(below)) = (&self.names, pattern.strip_prefix(self.workspace)) else { return false };
-        let Some(first) = below.components().next().map(|component| component.as_os_str()) else { return false };
-        if !is_glob(first.as_bytes()) {
-            return !names.contains(first);
+    /// Whether nothing that `pattern` names, in a workspace that is at `workspace`, can be there.
+    pub fn certainly_lack(&self, pattern: &str, workspace: &Path) -> bool {
+        let below = pattern.as_bytes().strip_prefix(workspace.as_os_str().as_bytes());
+        let (Some(names), Some([b'/', below @ ..])) = (&self.names, below) else { return false };
+        match below.split(|byte| *byte == b'/').next() {
+            None | Some(b"" | b"." | b".." | b"**") => false,
+            Some(first) if !is_glob(first) => !names.contains(OsStr::from_bytes(first)),
+            Some(first) => !names.iter().any(|name| fast_glob::glob_match(first, name.as_bytes())),
         }
-        first.as_bytes() != b"**" && !names.iter().any(|name| fast_glob::glob_match(first.as_bytes(), name.as_bytes()))
     }
 }
 
 /// What exists on the host of what shields name, its targets and further hard links included: for the bare tier, where
 /// Landlock must grant around it.
 pub fn locate(shields: &[Shield], workspace: Option<&Path>) -> Result<Vec<Shielded>, Failed> {
+    let Some(at) = workspace else { return locate_these(shields, workspace) };
+    let names = Names::of(AT_FDCWD, at);
+    let possible = shields.iter().filter(|shield| !names.certainly_lack(&shield.pattern, at)).cloned();
+    locate_these(&possible.collect::<Vec<_>>(), workspace)
+}
+
+/// As [`locate`], of shields whose names may well be there.
+pub fn locate_these(shields: &[Shield], workspace: Option<&Path>) -> Result<Vec<Shielded>, Failed> {
+    if shields.is_empty() {
+        return Ok(Vec::new());
+    }
     let top = openat(AT_FDCWD, "/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).map_err(Failed::at("locate"))?;
     let mut located = BTreeSet::new();
     let mut linked = BTreeSet::new();
     let mut vetted = BTreeSet::new();
-    let names = workspace.map(|workspace| Names::of(top.as_fd(), workspace));
     for shield in shields {
-        if names.as_ref().is_some_and(|names| names.certainly_lack(Path::new(&shield.pattern))) {
-            continue;
-        }
         let failed = Failed::on("locate", &shield.pattern);
         for path in find_shielded(top.as_fd(), shield).map_err(&failed)? {
             if shield.effect == Effect::Vet {

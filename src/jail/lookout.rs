@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -14,7 +15,7 @@ use super::not_started::NotStarted;
 use super::start::Raised;
 use super::workspace::{self, Workspace};
 use crate::confine::late::{self, View};
-use crate::confine::shields::Shielded;
+use crate::confine::shields::{Names, Shielded};
 use crate::confine::{Failed, Ids, shields};
 use crate::plan::compile::Refused;
 use crate::plan::{Effect, Plan, Shield};
@@ -39,9 +40,13 @@ pub fn find(prepared: &Prepared, setting: &Setting) -> Result<Found, NotStarted>
 fn locate(plan: &Plan, workspace: &Workspace, inside: &Path, setting: &Setting) -> Result<Vec<Shielded>, NotStarted> {
     let host = &workspace.directory.path;
     let on_host = |shield: &Shield| Shield { pattern: on_host(&shield.pattern, inside, host), ..shield.clone() };
-    let wanted: Vec<Shield> = plan.shields.iter().map(on_host).collect();
     let caller = Ids { uid: setting.caller.uid, gid: setting.caller.gid };
-    let found = workspace::as_caller(caller, setting.own, || Ok(shields::locate(&wanted, Some(host))));
+    let found = workspace::as_caller(caller, setting.own, || {
+        // Most of what shields name is not there, and costs nothing more to know.
+        let names = Names::of(workspace.descriptor.as_fd(), Path::new("."));
+        let possible = plan.shields.iter().filter(|shield| !names.certainly_lack(&shield.pattern, inside));
+        Ok(shields::locate_these(&possible.map(on_host).collect::<Vec<_>>(), Some(host)))
+    });
     // Acting as the caller took back that we end with our launcher.
     setting.mandate.hold_on()?;
     Ok(found.map_err(Failed::at("locate"))??)

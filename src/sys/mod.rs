@@ -10,6 +10,8 @@ pub mod audit;
 pub mod interface;
 pub mod keyring;
 pub mod lease;
+pub mod listing;
+pub mod memory;
 pub mod mounts;
 pub mod pidfd;
 pub mod pipes;
