@@ -3,6 +3,7 @@
 //! Plain files: a group is a directory, a limit is one write. Groups are made while init builds the view, init joins them
 //! itself before it confines itself, and they are removed when the jail is empty.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -28,7 +29,13 @@ pub struct Group {
     version: Version,
     joined_later: bool,
     read_back: Vec<(&'static str, bool)>,
+    // What is read at every run of a jail that stays is kept open.
+    events: Counter,
+    kills: Counter,
 }
+
+/// A file of counts that was opened when it was first read; none if it cannot be.
+type Counter = OnceCell<Option<fs::File>>;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Version {
@@ -74,6 +81,8 @@ enum Role {
 const PERIOD_US: u64 = 100_000;
 /// The longest that it takes.
 const LONGEST_PERIOD_US: u64 = 1_000_000;
+/// Bytes of a file of counts: a few short lines, each with a name and a number.
+const MOST_COUNTS: usize = 1024;
 /// As many pids as there can be, `PID_MAX_LIMIT`; proc_sys_kernel(5).
 const MOST_PIDS: u64 = 4_194_304;
 
@@ -255,13 +264,21 @@ impl Group {
     /// How many processes the kernel has killed for lack of memory.
     pub fn oom_kills(&self) -> u64 {
         let file = if self.version == Version::V2 { "memory.events" } else { "memory.oom_control" };
-        let Some(directory) = self.directory("memory") else { return 0 };
-        keyed(&fs::read_to_string(directory.join(file)).unwrap_or_default(), "oom_kill").unwrap_or(0)
+        self.count(&self.kills, ("memory", file), "oom_kill")
     }
 
     /// How many processes were not made because there were too many.
     pub fn refused_processes(&self) -> u64 {
-        self.file("pids", "pids.events").and_then(|text| keyed(&text, "max")).unwrap_or(0)
+        self.count(&self.events, ("pids", "pids.events"), "max")
+    }
+
+    fn count(&self, counter: &Counter, (controller, name): (&str, &str), key: &str) -> u64 {
+        let open = || fs::File::open(self.directory(controller)?.join(name)).ok();
+        let Some(file) = counter.get_or_init(open) else { return 0 };
+        let mut text = [0; MOST_COUNTS];
+        let length = nix::sys::uio::pread(file, &mut text, 0).unwrap_or(0);
+        let text = text.get(..length).and_then(|text| std::str::from_utf8(text).ok());
+        text.and_then(|text| keyed(text, key)).unwrap_or(0)
     }
 
     /// Kills every member at once, which no fork can outrun (v2; on v1 nothing happens).
