@@ -2,7 +2,8 @@
 //!
 //! Bare is `posix_spawn` and `waitpid` of `/bin/true` by this small process. Everything is interleaved, so that what else the
 //! machine does hits both alike. Nothing here passes or fails: the last column says whether a ratio is what docs/service.md
-//! wants, and a person judges. `cargo bench --bench service -- warm` prints some rows only: warm, sustained, asleep.
+//! wants, and a person judges. `cargo bench --bench service -- warm` prints some rows only: warm, node, sustained,
+//! asleep.
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a bench that cannot measure must say so and stop")]
 
@@ -10,6 +11,7 @@ mod asleep;
 mod bare;
 mod client;
 mod ground;
+mod node;
 mod sustained;
 mod table;
 mod warm;
@@ -20,6 +22,9 @@ fn main() {
     println!("{}", ground::describe());
     if wanted("warm") {
         warm::print();
+    }
+    if wanted("node") {
+        node::print();
     }
     if wanted("sustained") {
         sustained::print();
