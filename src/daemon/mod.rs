@@ -20,6 +20,7 @@
 //! number of the connection, and speaks to the keeper over the other as `clawjail run` does.
 
 pub mod admission;
+pub mod attending;
 pub mod budget;
 pub mod config;
 pub mod configuring;

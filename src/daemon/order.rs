@@ -1,5 +1,6 @@
 //! From what a client typed to what a keeper is asked: defaults filled in, nothing believed.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
@@ -57,13 +58,7 @@ pub fn understand(
     let config = client.service.config();
     let standing = client.standing().filter(Standing::runs);
     let standing = standing.ok_or_else(|| not_granted(&client.peer.name))?;
-    if run.argv.is_empty() {
-        return Err(Fault::refused("request_invalid", "no command was given"));
-    }
-    if run.env.len() + run.inherit.len() + run.pass.len() > MOST_VARIABLES {
-        // Each that is secret is looked for in all that is recorded.
-        return Err(Fault::refused("request_invalid", format!("more than {MOST_VARIABLES} environment variables")));
-    }
+    refuse_malformed(&run)?;
     let (profile, workspace) = match &jail {
         Some(jail) => of_jail(&run, jail)?,
         None => {
@@ -71,34 +66,47 @@ pub fn understand(
             named.choose(&config, &standing)?
         }
     };
-    let tier = run.tier.as_deref().map(tier).transpose()?;
-    let bytes = |texts: std::collections::BTreeMap<String, crate::wire::text::Text>| {
-        texts.into_iter().map(|(name, value)| (name.into_bytes(), value.0)).collect()
-    };
     let label = label(client, id, &run, jail.as_deref(), &profile);
-    let argv: Vec<Vec<u8>> = run.argv.into_iter().map(|argument| argument.0).collect();
+    let detach = run.detach;
+    let (stdin, request) = request(run, workspace, &label)?;
+    let wiring = wire(stdin, descriptors, request.terminal)?;
+    let argv = request.argv.clone();
+    Ok(Order { label, request, jail, wiring, detach, argv })
+}
+
+fn refuse_malformed(run: &Run) -> Result<(), Fault> {
+    if run.argv.is_empty() {
+        return Err(Fault::refused("request_invalid", "no command was given"));
+    }
+    if run.env.len() + run.inherit.len() + run.pass.len() > MOST_VARIABLES {
+        // Each that is secret is looked for in all that is recorded.
+        return Err(Fault::refused("request_invalid", format!("more than {MOST_VARIABLES} environment variables")));
+    }
+    Ok(())
+}
+
+/// What the keeper is asked, and where the command's input comes from.
+fn request(run: Run, workspace: Vec<u8>, label: &Label) -> Result<(Stdin, RunRequest), Fault> {
+    let tier = run.tier.as_deref().map(tier).transpose()?;
+    let bytes =
+        |texts: BTreeMap<String, Text>| texts.into_iter().map(|(name, value)| (name.into_bytes(), value.0)).collect();
     let terminal = run.tty.map_or(Terminal::None, |tty| Terminal::Own {
         rows: tty.rows,
         columns: tty.columns,
         stderr: tty.stderr,
     });
     let request = RunRequest {
-        profile,
-        tier,
-        argv: argv.clone(),
+        argv: run.argv.into_iter().map(|argument| argument.0).collect(),
         set: bytes(run.env),
         pass: run.pass.into_iter().map(String::into_bytes).collect(),
         inherited: bytes(run.inherit),
-        workspace,
         cwd: run.cwd.map(|cwd| cwd.0),
         terminal,
         timeout_ms: run.timeout_ms,
-        narrow: run.narrow.unwrap_or_default(),
-        mounts: Vec::new(),
         agent: label.agent.clone(),
+        ..RunRequest::for_jail(label.profile.clone(), tier, workspace, run.narrow.unwrap_or_default())
     };
-    let wiring = wire(run.stdin, descriptors, terminal)?;
-    Ok(Order { label, request, jail, wiring, detach: run.detach, argv })
+    Ok((run.stdin, request))
 }
 
 /// How the run is listed and told of.
@@ -207,29 +215,22 @@ fn not_plain(instead: &str) -> Fault {
 }
 
 impl Wiring {
-    /// The six descriptors that the keeper is given, and our ends of the pipes among them.
+    /// What the keeper is given of ours, and our ends of it.
     pub fn connect(self, null: &OwnedFd) -> std::io::Result<(Vec<OwnedFd>, Ends)> {
-        if let Wiring::Relayed(six) = self {
-            return Ok((six, Ends::None));
-        }
+        let stdin = match self {
+            Wiring::Relayed(six) => return Ok((six, Ends::None)),
+            // Of these the keeper makes pipes for what has to be counted, once it knows.
+            Wiring::Handed(three) => return Ok((Vec::new(), Ends::Counted(three))),
+            Wiring::Notified(stdin) => stdin,
+        };
         let Pipes { ours, commands } = Pipes::new()?;
-        let copies = commands.iter().map(OwnedFd::try_clone).collect::<Result<Vec<_>, _>>()?;
-        match self {
-            Wiring::Handed(three) => {
-                let targets = three.iter().map(OwnedFd::try_clone).collect::<Result<Vec<_>, _>>()?;
-                Ok((three.into_iter().chain(commands).collect(), Ends::Counted(ours, targets)))
-            }
-            Wiring::Notified(stdin) => {
-                let mut given = copies;
-                if stdin == Stdin::None
-                    && let Some(first) = given.first_mut()
-                {
-                    *first = null.try_clone()?;
-                }
-                Ok((given.into_iter().chain(commands).collect(), Ends::Notified(ours, stdin)))
-            }
-            Wiring::Relayed(six) => Ok((six, Ends::None)),
+        let mut given = commands.iter().map(OwnedFd::try_clone).collect::<Result<Vec<_>, _>>()?;
+        if stdin == Stdin::None
+            && let Some(first) = given.first_mut()
+        {
+            *first = null.try_clone()?;
         }
+        Ok((given.into_iter().chain(commands).collect(), Ends::Notified(ours, stdin)))
     }
 }
 
@@ -237,8 +238,18 @@ impl Wiring {
 pub enum Ends {
     /// The client has them.
     None,
-    /// Output that has to be counted on its way to these of the client.
-    Counted([OwnedFd; 3], Vec<OwnedFd>),
+    /// These of the client are given to the keeper as they are; output that has to be counted comes back from it.
+    Counted(Vec<OwnedFd>),
     /// All of it is ours.
     Notified([OwnedFd; 3], Stdin),
+}
+
+impl Ends {
+    /// The client's, which the keeper is given.
+    pub fn lent(&self) -> &[OwnedFd] {
+        match self {
+            Ends::Counted(three) => three,
+            Ends::None | Ends::Notified(..) => &[],
+        }
+    }
 }

@@ -12,14 +12,13 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
-use nix::errno::Errno;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{mpsc, watch as watch_channel};
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::admission::Permit;
+use super::attending::{self, Begun, Under};
 use super::config::Limits;
 use super::connection::Client;
 use super::jails::{self, Inside};
@@ -30,16 +29,16 @@ use super::prepared;
 use super::ready::{self, Kind};
 use super::recording::Claim;
 use super::runs::Entry;
-use super::streams::{Input, Loose, Pump, Sink, Tally, Target};
 use crate::jail::channel::Channel;
 use crate::supervise::watch;
 use crate::sys::readiness;
 use crate::verdict::{Asked, Caller, Output, Reason, Seen, Verdict};
 use crate::wire::fault::{Fault, number};
-use crate::wire::privsep::{Cause, Ended as End, FromLauncher, Started, ToLauncher, Work};
-use crate::wire::reply::{self, Ended, Running, Stream};
-use crate::wire::request::{Run, RunBegin, Stdin};
+use crate::wire::privsep::{Cause, FromLauncher, ToLauncher, Work};
+use crate::wire::reply::{self, Ended};
+use crate::wire::request::{Run, RunBegin};
 use crate::wire::rpc::Id;
+use crate::wire::text::Text;
 
 /// How long a run takes before the next one is prepared beside it.
 const A_WHILE: Duration = Duration::from_millis(20);
@@ -51,7 +50,7 @@ enum Began {
 }
 
 /// What is to be recorded, and the values that must not be.
-type Record = (Asked, Vec<Vec<u8>>);
+pub type Record = (Asked, Vec<Vec<u8>>);
 
 /// A run whose command was never executed, and why.
 struct Unbegun {
@@ -60,18 +59,6 @@ struct Unbegun {
     seen: Seen,
     // Milliseconds after which it may work.
     retry: Option<u64>,
-}
-
-/// A run under way.
-struct Under {
-    keeper: AsyncFd<Rc<Channel>>,
-    started: Box<Started>,
-    // Where it was over when it was said to have begun.
-    ended: Option<Box<End>>,
-    pumps: Vec<JoinHandle<()>>,
-    over: watch_channel::Sender<bool>,
-    tally: Rc<Tally>,
-    observed: bool,
 }
 
 /// Starts a run and answers; the rest of it goes on by itself.
@@ -98,57 +85,65 @@ async fn start(
     descriptors: Vec<OwnedFd>,
     prepared: Option<(&str, Rc<Outbox>)>,
 ) {
-    let typed = as_typed(client, &asked);
+    let typed = Typed::of(&asked);
     let mut order = match order(client, &id, asked, descriptors) {
         Ok(order) => order,
-        Err(fault) => return turn_down(client, &id, typed, fault).await,
+        Err(fault) => return turn_down(client, &id, typed.asked(client), fault).await,
     };
     if let Some((run, _)) = &prepared {
         order.label.id = (*run).to_owned();
     }
-    let kept = client.service.config().limits.output_kept;
-    let (entry, signals) = Entry::new(order.label.clone(), kept);
+    let config = client.service.config();
+    let (entry, signals) = Entry::new(order.label.clone(), config.limits.output_kept);
     // Whoever began it is told anyway.
     if let Some((_, by)) = prepared.filter(|(_, by)| !Rc::ptr_eq(by, &client.outbox)) {
         entry.tell(&by);
     }
     let record = record_of(client, &order);
     client.service.runs.enter(&entry);
-    let config = client.service.config();
     let admitted = tokio::select! {
         admitted = admit(client, &config.limits) => admitted,
         () = given_up(client, &entry, order.detach) => Err(Fault::refused("given_up", "given up before it began")),
     };
-    let (permit, claim) = match admitted {
-        Ok(admitted) => admitted,
+    match admitted {
+        Ok(admitted) => launch(client, id, (entry, signals), order, (record, admitted)).await,
         Err(fault) => {
             let retry = fault.data.retry_after_ms;
-            let unbegun = Unbegun { record, claim: None, seen: refused(fault), retry };
-            return not_begun(client, &id, &entry, unbegun).await;
+            not_begun(client, &id, &entry, Unbegun { record, claim: None, seen: refused(fault), retry }).await;
         }
-    };
+    }
+}
+
+/// Has a run begun that has its turn. Once it was answered, the rest of it goes on by itself.
+async fn launch(
+    client: &Rc<Client>,
+    id: Id,
+    (entry, signals): (Rc<Entry>, mpsc::Receiver<i32>),
+    order: Order,
+    (record, (permit, claim)): (Record, (Permit, Claim)),
+) {
     let detach = order.detach;
     // Held until the run is over: the jail knows how many are in it.
     let inside = order.jail.as_ref().map(Inside::of);
     let next = order.jail.is_none().then(|| Kind::of(&order.request));
-    match begin(client, &id, &entry, order, &record).await {
+    let under = match begin(client, &id, &entry, order, &record).await {
+        Began::Running(under) => under,
         Began::Not(seen) => {
-            not_begun(client, &id, &entry, Unbegun { record, claim: Some(claim), seen, retry: None }).await;
+            let unbegun = Unbegun { record, claim: Some(claim), seen, retry: None };
+            return not_begun(client, &id, &entry, unbegun).await;
         }
-        Began::Running(under) => {
-            client.runs.set(client.runs.get() + 1);
-            let client = client.clone();
-            tokio::task::spawn_local(async move {
-                let finished = pin!(finish(&client, &entry, (record, claim), *under, signals, detach));
-                match next {
-                    Some(next) => beside(finished, ready::make(&client, next)).await,
-                    None => finished.await,
-                }
-                drop((permit, inside));
-                client.runs.set(client.runs.get().saturating_sub(1));
-            });
+    };
+    client.runs.set(client.runs.get() + 1);
+    let client = client.clone();
+    tokio::task::spawn_local(async move {
+        let finished = pin!(attending::finish(&client, &entry, (record, claim), *under, signals, detach));
+        match next {
+            Some(next) => beside(finished, ready::make(&client, next)).await,
+            None => finished.await,
         }
-    }
+        drop((permit, inside));
+        client.runs.set(client.runs.get().saturating_sub(1));
+    });
 }
 
 fn record_of(client: &Client, order: &Order) -> Record {
@@ -185,15 +180,30 @@ async fn admit(client: &Client, limits: &Limits) -> Result<(Permit, Claim), Faul
     Ok((permit, client.service.recording.claim().await?))
 }
 
-fn as_typed(client: &Client, run: &Run) -> Asked {
-    Asked {
-        id: uuid::Uuid::now_v7().to_string(),
-        time: jiff::Timestamp::now().to_string(),
-        caller: Caller { uid: client.peer.uid, gid: client.peer.gid },
-        agent: run.agent.clone(),
-        session: run.session.clone(),
-        profile: run.profile.clone().unwrap_or_default(),
-        argv: run.argv.iter().map(|argument| argument.0.clone()).collect(),
+/// What a request says of a run, for the record of one that is turned down.
+struct Typed {
+    agent: Option<String>,
+    session: Option<String>,
+    profile: Option<String>,
+    argv: Vec<Text>,
+}
+
+impl Typed {
+    fn of(run: &Run) -> Typed {
+        let Run { agent, session, profile, argv, .. } = run;
+        Typed { agent: agent.clone(), session: session.clone(), profile: profile.clone(), argv: argv.clone() }
+    }
+
+    fn asked(self, client: &Client) -> Asked {
+        Asked {
+            id: uuid::Uuid::now_v7().to_string(),
+            time: jiff::Timestamp::now().to_string(),
+            caller: Caller { uid: client.peer.uid, gid: client.peer.gid },
+            agent: self.agent,
+            session: self.session,
+            profile: self.profile.unwrap_or_default(),
+            argv: self.argv.into_iter().map(|argument| argument.0).collect(),
+        }
     }
 }
 
@@ -219,7 +229,7 @@ fn refused(fault: Fault) -> Seen {
 }
 
 /// Waits until nobody wants the run any more.
-async fn given_up(client: &Client, entry: &Entry, detach: bool) {
+pub async fn given_up(client: &Client, entry: &Entry, detach: bool) {
     if detach {
         return entry.ending().await;
     }
@@ -250,7 +260,7 @@ fn raw(verdict: &Verdict) -> Option<Box<RawValue>> {
 }
 
 /// It is over: whoever attached is told.
-fn settle(client: &Client, entry: &Entry, verdict: &Verdict) -> Vec<u8> {
+pub fn settle(client: &Client, entry: &Entry, verdict: &Verdict) -> Vec<u8> {
     let ended = Ended { run: &entry.label.id, verdict, lost: entry.lost() };
     let line = reply::notification("run.ended", &ended);
     entry.over(line.clone());
@@ -289,21 +299,21 @@ async fn begin(client: &Client, id: &Id, entry: &Rc<Entry>, order: Order, (asked
             watch::hear(&keeper).await
         }
     };
-    let (started, master, ended) = match first {
-        Ok(Some((FromLauncher::Started(started), mut descriptors))) => (started, descriptors.pop(), None),
-        Ok(Some((FromLauncher::Ended(Some(started), ended), _))) => (started, None, Some(ended)),
+    let (started, made, ended) = match first {
+        Ok(Some((FromLauncher::Started(started), made))) => (started, made, None),
+        Ok(Some((FromLauncher::Ended(Some(started), ended), made))) => (started, made, Some(ended)),
         Ok(Some((other, _))) => return Began::Not(watch::not_started(other)),
         Ok(None) | Err(_) => return Began::Not(watch::launcher_gone(None)),
     };
-    match answer(client, id, entry, keeper, started, master, ends).await {
-        Ok(under) => Began::Running(Box::new(Under { ended, ..under })),
+    match attending::answer(client, id, entry, Begun { keeper, started, ended, made, ends }).await {
+        Ok(under) => Began::Running(Box::new(under)),
         Err(error) => failed(&error),
     }
 }
 
 async fn ask(client: &Client, order: Order) -> std::io::Result<(AsyncFd<Rc<Channel>>, Ends)> {
     let (given, ends) = order.wiring.connect(&client.service.null)?;
-    let mut given_as: Vec<_> = given.iter().map(AsFd::as_fd).collect();
+    let mut given_as: Vec<_> = given.iter().chain(ends.lent()).map(AsFd::as_fd).collect();
     let ready = if order.jail.is_none() { ready::take(client, &order.request) } else { None };
     let request = Box::new(order.request);
     if let Some(keeper) = ready {
@@ -324,154 +334,4 @@ async fn ask(client: &Client, order: Order) -> std::io::Result<(AsyncFd<Rc<Chann
         None => client.service.link.keeper(client.number, &ToLauncher::Run(request), &given_as).await?,
     };
     Ok((keeper, ends))
-}
-
-/// Answers the client, and connects the streams.
-async fn answer(
-    client: &Client,
-    id: &Id,
-    entry: &Rc<Entry>,
-    keeper: AsyncFd<Rc<Channel>>,
-    started: Box<Started>,
-    master: Option<OwnedFd>,
-    ends: Ends,
-) -> std::io::Result<Under> {
-    let relays = matches!(ends, Ends::None);
-    let running = Running {
-        run: entry.label.id.clone(),
-        profile: started.profile.clone(),
-        tier: started.tier.word().to_owned(),
-        plan: started.plan.clone(),
-        cwd: started.cwd.clone(),
-        relayed: if relays { started.relayed } else { [false; 3] },
-        output_limit: started.output,
-        wall_ms: started.wall_ms,
-    };
-    let (ours, theirs) = if relays { (None, master) } else { (master, None) };
-    let tally = Rc::new(Tally::default());
-    let pumps = connect(client, entry, &started, ours.as_ref(), ends, &tally).await?;
-    let observed = pumps.iter().any(|pump| pump.stream == Stream::Terminal)
-        || (started.relayed[1] && started.relayed[2] && !relays)
-        || pumps.iter().filter(|pump| matches!(pump.sink, Sink::Client(_))).count() >= 2;
-    entry.started(ours);
-    // The answer comes before the first output. A client that is gone is noticed where that is waited for.
-    let _ = client.outbox.put(reply::result(id, &running), theirs.into_iter().collect()).await;
-    let (over, told) = watch_channel::channel(false);
-    let pumps = pumps.into_iter().map(|pump| tokio::task::spawn_local(pump.run(told.clone()))).collect();
-    Ok(Under { keeper, started, ended: None, pumps, over, tally, observed })
-}
-
-async fn connect(
-    client: &Client,
-    entry: &Rc<Entry>,
-    started: &Started,
-    master: Option<&OwnedFd>,
-    ends: Ends,
-    tally: &Rc<Tally>,
-) -> std::io::Result<Vec<Pump>> {
-    let limit = started.output;
-    let pump = |from: OwnedFd, stream, sink| -> std::io::Result<Pump> {
-        Ok(Pump { from: Loose::new(from)?, stream, entry: entry.clone(), sink, limit, tally: tally.clone() })
-    };
-    let notified = || Sink::Client(client.outbox.clone());
-    match ends {
-        Ends::None => Ok(Vec::new()),
-        Ends::Counted([_, output, error], targets) => {
-            let mut targets = targets.into_iter().skip(1);
-            let mut pumps = Vec::new();
-            for (from, stream, relayed) in
-                [(output, Stream::Stdout, started.relayed[1]), (error, Stream::Stderr, started.relayed[2])]
-            {
-                if let Some(target) = targets.next().filter(|_| relayed) {
-                    pumps.push(pump(from, stream, Sink::Descriptor(Target::new(target)?))?);
-                }
-            }
-            Ok(pumps)
-        }
-        Ends::Notified([input, output, error], stdin) => {
-            let mut pumps = vec![pump(error, Stream::Stderr, notified())?];
-            if let Some(master) = master {
-                *entry.input.lock().await = Some(Input::to_terminal(master.try_clone()?)?);
-                pumps.push(pump(master.try_clone()?, Stream::Terminal, notified())?);
-            } else {
-                pumps.push(pump(output, Stream::Stdout, notified())?);
-                if stdin == Stdin::Pipe {
-                    *entry.input.lock().await = Some(Input::to_pipe(input)?);
-                }
-            }
-            Ok(pumps)
-        }
-    }
-}
-
-/// Attends to the run until it is over, and says how it was.
-async fn finish(
-    client: &Client,
-    entry: &Entry,
-    ((asked, known), claim): (Record, Claim),
-    under: Under,
-    signals: mpsc::Receiver<i32>,
-    detach: bool,
-) {
-    let stays = entry.label.jail.is_some();
-    let Under { keeper, started, ended, pumps, over, tally, observed } = under;
-    let seen = match ended {
-        Some(ended) => Seen::Run { started, ended },
-        None => until_over(client, entry, &keeper, started, signals, detach).await,
-    };
-    *entry.input.lock().await = None;
-    if stays {
-        // What it left in its jail may hold its streams open: from here on only what is there already is waited for.
-        over.send_replace(true);
-    }
-    for pump in pumps {
-        let _ = pump.await;
-    }
-    let output = Output { observed, bytes: tally.bytes.get(), truncated: tally.truncated.get() };
-    let mut verdict = Verdict::new(asked, &seen, output);
-    verdict.redact(&known);
-    client.service.record(&mut verdict, Some(claim)).await;
-    if let Some(jail) = &entry.label.jail {
-        client.service.jails.count_denials(jail, &verdict);
-    }
-    let line = settle(client, entry, &verdict);
-    let _ = client.outbox.put(line, Vec::new()).await;
-}
-
-async fn until_over(
-    client: &Client,
-    entry: &Entry,
-    keeper: &AsyncFd<Rc<Channel>>,
-    started: Box<Started>,
-    mut signals: mpsc::Receiver<i32>,
-    detach: bool,
-) -> Seen {
-    let mut killed = false;
-    loop {
-        tokio::select! {
-            heard = watch::hear(keeper) => break match heard {
-                Ok(Some((FromLauncher::Ended(_, ended), _))) => Seen::Run { started, ended },
-                Ok(Some((FromLauncher::Failed(failure), _))) => Seen::Failed(watch::cut_short(&failure), Some(started)),
-                Ok(Some((FromLauncher::Looked(usage), _))) => {
-                    entry.gauge.tell(usage);
-                    continue;
-                }
-                Ok(_) | Err(_) => watch::launcher_gone(Some(started)),
-            },
-            () = entry.gauge.asked() => tell(keeper, &ToLauncher::Look),
-            Some(signal) = signals.recv() => tell(keeper, &ToLauncher::Signal(signal)),
-            () = given_up(client, entry, detach), if !killed => {
-                killed = true;
-                tell(keeper, &ToLauncher::Kill(Cause::Killed));
-            }
-        }
-    }
-}
-
-fn tell(keeper: &AsyncFd<Rc<Channel>>, message: &ToLauncher) {
-    match keeper.get_ref().send(message, &[]) {
-        // It has just ended, and says so next; or so many wait already that one more makes no difference.
-        Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET | Errno::EAGAIN) => {}
-        Err(_) => {}
-    }
 }

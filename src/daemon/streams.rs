@@ -18,6 +18,8 @@ use crate::wire::reply::{self, Stream};
 
 /// Bytes of output that become one notification.
 pub const CHUNK: usize = 32 << 10;
+/// What is read at once of a stream that has not said more at once: most say little.
+const FIRST_CHUNK: usize = 4 << 10;
 /// What a pipe takes without making the writer wait, once it is writable; pipe(7), `PIPE_BUF`.
 const WITHOUT_WAIT: usize = 4096;
 
@@ -203,7 +205,7 @@ impl Pump {
     /// Moves everything until the last writer is gone. Once the run is `over`, what is there already is moved, and what
     /// still comes, from whatever the command left behind, is only kept.
     pub async fn run(mut self, mut over: watch::Receiver<bool>) {
-        let mut buffer = vec![0; CHUNK];
+        let mut buffer = vec![0; FIRST_CHUNK];
         loop {
             let read = tokio::select! {
                 biased;
@@ -214,6 +216,9 @@ impl Pump {
             match read {
                 Ok(0) | Err(_) => return,
                 Ok(count) => self.pass_on(buffer.get(..count).unwrap_or_default()).await,
+            }
+            if read.is_ok_and(|count| count == buffer.len()) {
+                buffer.resize(CHUNK, 0);
             }
         }
         // The event loop may not have heard yet of what is there.

@@ -62,8 +62,8 @@ struct Inside {
     cause: Option<Cause>,
     own: Own,
     witness: Witness,
-    // Of a terminal that we made, where the jail has none of its own.
-    master: Option<OwnedFd>,
+    // The supervisor's, of what was made for the run's streams, until it is told of the run.
+    ends: Vec<OwnedFd>,
     // Whether the supervisor knows that the command runs.
     announced: bool,
 }
@@ -217,12 +217,12 @@ impl Kept<'_> {
                 let Some(channel) = descriptors.pop().map(Channel::new) else { return Ok(false) };
                 match self.enter(&request, work, descriptors) {
                     Ok(inside) => inside.channel = Some(channel),
-                    Err(not_started) => tell(Some(&channel), &answer(not_started), None),
+                    Err(not_started) => tell(Some(&channel), &answer(not_started), &[]),
                 }
                 Ok(true)
             }
             Ok(Arrived::Message(ToLauncher::Look, _)) => {
-                tell(Some(self.supervisor), &FromLauncher::Looked(usage::of(&self.raised.jail.group)), None);
+                tell(Some(self.supervisor), &FromLauncher::Looked(usage::of(&self.raised.jail.group)), &[]);
                 Ok(true)
             }
             // Close, gone, or not making sense: either way nobody is owed this jail any more.
@@ -257,7 +257,7 @@ impl Kept<'_> {
             cause: None,
             own,
             witness: Witness::new(plan, &self.raised.jail.group),
-            master: stdio.master,
+            ends: stdio.ends,
             announced: false,
         };
         Ok(self.inside.entry(run).or_insert(inside))
@@ -293,7 +293,7 @@ impl Kept<'_> {
             FromInit::Running(run, findings) => self.announce(run, &findings, descriptors.pop()),
             FromInit::NotStarted(run, failure) => {
                 if let Some(inside) = self.inside.remove(&run) {
-                    tell(inside.channel.as_ref(), &FromLauncher::Failed(failure), None);
+                    tell(inside.channel.as_ref(), &FromLauncher::Failed(failure), &[]);
                 }
             }
             FromInit::Ended { run, end, user_us, system_us, peak_memory, denials, observed, findings } => {
@@ -308,7 +308,7 @@ impl Kept<'_> {
     /// Ends a run that was not said to have begun.
     fn give_up(&mut self, run: Run, failed: Failed) {
         if let Some(inside) = self.inside.remove(&run) {
-            tell(inside.channel.as_ref(), &FromLauncher::Failed(super::failure(failed)), None);
+            tell(inside.channel.as_ref(), &FromLauncher::Failed(super::failure(failed)), &[]);
         }
     }
 
@@ -316,10 +316,10 @@ impl Kept<'_> {
     fn announce(&mut self, run: Run, findings: &[Finding], master: Option<OwnedFd>) {
         let Some(inside) = self.inside.get_mut(&run) else { return };
         inside.announced = true;
-        let master = master.or(inside.master.take());
+        let ends = master.into_iter().chain(inside.ends.drain(..)).collect::<Vec<_>>();
         if let Some(inside) = self.inside.get(&run) {
             let started = FromLauncher::Started(self.describe(inside, findings));
-            tell(inside.channel.as_ref(), &started, master.as_ref());
+            tell(inside.channel.as_ref(), &started, &ends);
         }
     }
 
@@ -333,7 +333,7 @@ impl Kept<'_> {
         let started = last.findings.map(|findings| self.describe(&inside, &findings));
         if started.is_none() && !inside.announced {
             let failed = Failed::at("become_command")(Errno::ESRCH);
-            return tell(inside.channel.as_ref(), &FromLauncher::Failed(super::failure(failed)), None);
+            return tell(inside.channel.as_ref(), &FromLauncher::Failed(super::failure(failed)), &[]);
         }
         let starvations = self.raised.jail.group.oom_kills();
         let starved = starvations > self.starvations && last.end == End::Signalled(libc::SIGKILL);
@@ -358,7 +358,7 @@ impl Kept<'_> {
             observed: last.observed,
             reached: self.raised.jail.reached(inside.began.elapsed()),
         };
-        tell(inside.channel.as_ref(), &FromLauncher::Ended(started, Box::new(ended)), None);
+        tell(inside.channel.as_ref(), &FromLauncher::Ended(started, Box::new(ended)), &inside.ends);
     }
 
     fn mark_quiet(&mut self) {
@@ -386,8 +386,8 @@ impl Kept<'_> {
 }
 
 /// Says something about a run to whoever attends to it. If they are gone, so is who wanted to know.
-fn tell(channel: Option<&Channel>, message: &FromLauncher, descriptor: Option<&OwnedFd>) {
+fn tell(channel: Option<&Channel>, message: &FromLauncher, descriptors: &[OwnedFd]) {
     let Some(channel) = channel else { return };
-    let descriptors: Vec<_> = descriptor.iter().map(|descriptor| descriptor.as_fd()).collect();
+    let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
     let _ = channel.send(message, &descriptors);
 }

@@ -88,12 +88,13 @@ fn run(
         Err(NotStarted::Ended(started, over)) => Ok((Some(started), *over)),
         Err(not_started) => Err(not_started),
     };
-    let (started, Over { ended, jail }) = match over {
+    let (started, Over { ended, jail, ends }) = match over {
         Ok(over) => over,
         Err(not_started) => return supervisor.send(&answer(not_started), &[]),
     };
     // First the answer: what follows is nothing that the caller needs to wait for.
-    supervisor.send(&FromLauncher::Ended(started, Box::new(ended)), &[])?;
+    let last = FromLauncher::Ended(started, Box::new(ended));
+    supervisor.send(&last, &ends.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
     if for_one {
         let_answer_pass(supervisor);
     }

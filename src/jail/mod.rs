@@ -43,6 +43,7 @@ pub mod removal;
 pub mod repository;
 pub mod runner;
 pub mod runs;
+pub mod spare;
 pub mod start;
 pub mod stdio;
 pub mod survey;

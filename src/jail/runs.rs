@@ -8,26 +8,23 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::stat::Mode;
 use nix::sys::time::TimeSpec;
 use nix::unistd::Pid;
 
 use super::broker::{Broker, State};
 use super::channel::{Arrived, Channel};
-use super::command::{Assignment, Stdio, Word, Worn};
+use super::command::{Assignment, Word, Worn};
 use super::recorder::First;
 use super::runner::{Heard, Runner};
-use super::{descendants, failure};
+use super::spare::Spare;
+use super::{descendants, failure, stdio};
+use crate::confine::Failed;
 use crate::confine::shields::Shielded;
-use crate::confine::{Failed, descriptors};
-use crate::host::Tier;
 use crate::profile::recording::Recording;
 use crate::sys::process::{self, Ended, How};
-use crate::sys::terminal;
 use crate::wire::privsep::{Command, End, Filters, Finding, FromInit, Keeps, Orders, Run, Terminal, ToInit, Work};
 
 /// How long a question is left alone that could not be answered.
@@ -67,22 +64,6 @@ struct Leader {
     // What it becomes, where that is recorded.
     first: Option<First>,
 }
-
-/// The process that is made ahead of the next run. There is at most one for each run that has started, so one that
-/// something in the jail kills again and again is not made again and again.
-enum Spare {
-    /// None is to be made.
-    None,
-    /// It is to be made when there is nothing else to do.
-    Wanted,
-    /// It is there, and has perhaps proven what it wears.
-    There(Runner, Option<Proof>),
-    /// It found a promise that does not hold. Whoever starts a run is told, and nothing is executed.
-    Broken(Vec<Finding>),
-}
-
-/// What a process found, and the listener of its notifying filter.
-type Proof = (Vec<Finding>, Option<OwnedFd>);
 
 /// What there is to do.
 #[derive(Default)]
@@ -131,7 +112,7 @@ impl<'a> Runs<'a> {
                 self.announce(*run)?;
             }
             if ready.spare {
-                self.hear_spare()?;
+                self.spare.hear()?;
             }
             if ready.is_asked() && self.serve_broker(&ready.asked)? == Next::Stop {
                 return Ok(());
@@ -155,10 +136,7 @@ impl<'a> Runs<'a> {
     fn wait(&self, ended: &SignalFd) -> Result<Ready, Errno> {
         let speaking: Vec<(Run, BorrowedFd<'_>)> =
             self.leaders.iter().filter_map(|(run, leader)| Some((*run, leader.words()?))).collect();
-        let spare = match &self.spare {
-            Spare::There(runner, _) => runner.words(),
-            Spare::None | Spare::Wanted | Spare::Broken(_) => None,
-        };
+        let spare = self.spare.words();
         let watch = |descriptor| PollFd::new(descriptor, PollFlags::POLLIN);
         let mut watched = vec![watch(self.launcher.as_fd()), watch(ended.as_fd())];
         watched.extend(speaking.iter().map(|(_, words)| watch(*words)));
@@ -243,7 +221,7 @@ impl<'a> Runs<'a> {
         if self.leaders.contains_key(&run) {
             return Err(Failed::at("start")(Errno::EBUSY));
         }
-        let (stdio, master) = self.stdio(command.terminal, given)?;
+        let (stdio, master) = stdio::for_command(self.orders.plan.tier, command.terminal, given)?;
         let seen = command.terminal != Terminal::None;
         let recorded = self.orders.plan.recording != Recording::Off && command.work == Work::Execute;
         let first = recorded.then(|| First::of(&command)).flatten();
@@ -278,17 +256,6 @@ impl<'a> Runs<'a> {
         }
     }
 
-    fn hear_spare(&mut self) -> Result<(), Failed> {
-        let Spare::There(runner, proof) = &mut self.spare else { return Ok(()) };
-        match runner.hear()? {
-            Heard::Proven(findings, listener) => *proof = Some((findings, listener)),
-            Heard::Broken(findings) => self.spare = Spare::Broken(findings),
-            // Killed, or a step of its own failed, which the next run will say of its own process.
-            Heard::Nothing => self.spare = Spare::None,
-        }
-        Ok(())
-    }
-
     fn hear_leader(&mut self, run: Run) -> Result<(), Failed> {
         let Some(leader) = self.leaders.get_mut(&run) else { return Ok(()) };
         match leader.runner.hear()? {
@@ -320,24 +287,6 @@ impl<'a> Runs<'a> {
         let master = leader.master.take();
         let master: Vec<_> = master.iter().map(AsFd::as_fd).collect();
         self.launcher.send(&FromInit::Running(run, findings), &master).map_err(Failed::at("send_running"))
-    }
-
-    /// The run's descriptors: those given, or a terminal of the jail's own.
-    fn stdio(&self, wanted: Terminal, given: Vec<OwnedFd>) -> Result<(Stdio, Option<OwnedFd>), Failed> {
-        let failed = Failed::at("stdio");
-        let mut given = given.into_iter();
-        let mut next = || given.next().ok_or_else(|| failed(Errno::EPROTO)).and_then(descriptors::above_stdio);
-        let Terminal::Own { rows, columns, stderr } = wanted else {
-            return Ok((Stdio { descriptors: [next()?, next()?, next()?], terminal: false }, None));
-        };
-        let (master, slave) = match self.orders.plan.tier {
-            // No devpts of its own there: the launcher made the terminal, and Landlock grants no other.
-            Tier::Bare => (None, next()?),
-            Tier::Root | Tier::User => open_terminal(rows, columns)?,
-        };
-        let copy = || slave.try_clone().map_err(|_| failed(Errno::EMFILE));
-        let error = if stderr { copy()? } else { next()? };
-        Ok((Stdio { descriptors: [copy()?, copy()?, error], terminal: true }, master))
     }
 
     fn signal(&self, run: Run, number: i32) {
@@ -427,15 +376,4 @@ impl Ready {
     fn is_asked(&self) -> bool {
         self.asked.iter().any(|state| *state != State::Quiet)
     }
-}
-
-/// A terminal from the jail's own devpts.
-fn open_terminal(rows: u16, columns: u16) -> Result<(Option<OwnedFd>, OwnedFd), Failed> {
-    let failed = Failed::at("open_terminal");
-    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let master = open("/dev/pts/ptmx", flags, Mode::empty()).map_err(&failed)?;
-    terminal::unlock(master.as_fd()).map_err(&failed)?;
-    terminal::resize(master.as_fd(), terminal::Size { rows, columns }).map_err(&failed)?;
-    let slave = terminal::open_peer(master.as_fd()).map_err(&failed)?;
-    Ok((Some(master), slave))
 }

@@ -49,9 +49,9 @@ pub fn start(
     let audit = witness::auditing(&prepared.plan, prepared.ids.uid);
     jail.start(ONLY, command, &stdio.for_init())?;
     let witness = Witness::new(&prepared.plan, &jail.group);
-    let running = Running { jail, deadline: own.wall_ms, began, witness, audit };
+    let running = Running { jail, deadline: own.wall_ms, began, witness, audit, ends: stdio.ends };
     let described = Described { plan: &prepared.plan, digest, membership, own };
-    await_running(supervisor, running, described, stdio.master)
+    await_running(supervisor, running, described)
 }
 
 /// The number of a jail's only run.
@@ -343,12 +343,7 @@ struct Described<'a> {
     own: Own,
 }
 
-fn await_running(
-    supervisor: &Channel,
-    running: Running,
-    described: Described<'_>,
-    master: Option<OwnedFd>,
-) -> Result<Running, NotStarted> {
+fn await_running(supervisor: &Channel, mut running: Running, described: Described<'_>) -> Result<Running, NotStarted> {
     let Described { plan, digest, membership, own } = described;
     let started = |findings: &[Finding]| -> Result<Box<Started>, Failed> {
         // A process that found otherwise has ended itself; this is to say why.
@@ -360,10 +355,10 @@ fn await_running(
     let (heard, of_jail) = running.jail.hear().map_err(|failed| Failed { step: UNHEARD, ..failed })?;
     match heard {
         FromInit::Running(_, findings) => {
-            let master = of_jail.first().or(master.as_ref());
-            let master: Vec<_> = master.iter().map(AsFd::as_fd).collect();
+            let ends: Vec<OwnedFd> = of_jail.into_iter().chain(running.ends.drain(..)).collect();
+            let ends: Vec<_> = ends.iter().map(AsFd::as_fd).collect();
             let word = FromLauncher::Started(started(&findings)?);
-            supervisor.send(&word, &master).map_err(Failed::at("send_started"))?;
+            supervisor.send(&word, &ends).map_err(Failed::at("send_started"))?;
             Ok(running)
         }
         FromInit::Broken(_, findings) => Err(unsound(&findings).into()),

@@ -7,7 +7,7 @@
 //!             init says Ended, or is gone -> closed
 //! ```
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -40,6 +40,8 @@ pub struct Running {
     pub witness: Witness,
     /// The kernel's own records of it, where they are read.
     pub audit: Option<Auditing>,
+    /// The supervisor's ends of its streams, where we made them, until it is told of the run.
+    pub ends: Vec<OwnedFd>,
 }
 
 /// A run whose command has ended, and the jail that is to be closed.
@@ -49,6 +51,8 @@ pub struct Over {
     pub ended: Ended,
     /// Where.
     pub jail: Jail,
+    /// The supervisor's ends of its streams, where it was not told of the run before.
+    pub ends: Vec<OwnedFd>,
 }
 
 /// Whose turn it is.
@@ -166,7 +170,7 @@ pub fn ended(running: Running, last: FromInit, cause: Option<Cause>) -> Result<O
         observed,
         reached: running.jail.reached(running.began.elapsed()),
     };
-    Ok(Over { ended, jail: running.jail })
+    Ok(Over { ended, jail: running.jail, ends: running.ends })
 }
 
 /// All denials of a run. What init saw itself is not told again as the kernel tells it.

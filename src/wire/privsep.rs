@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! supervisor --> launcher   Run [stdio]   Signal   Kill   or: Open   Enter [stdio, channel]   Close;   Look
-//! launcher --> supervisor   Refused | Failed | Started [terminal] ... Ended   or: Opened ... Closed;   Looked
+//! launcher --> supervisor   Refused | Failed | Started [ends] ... Ended   or: Opened ... Closed;   Looked
 //! launcher --> init         Orders [trees]   Confine [groups]   Start [stdio]   Signal   End
 //! init --> launcher         Failed | Joined [view]   Gateway [gate's sockets]   NotStarted | Proven   Running [terminal]   Ended
 //! ```
@@ -35,7 +35,8 @@ pub const MOST_DESCRIPTORS: usize = 48;
 /// From the supervisor to the launcher.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToLauncher {
-    /// Start a run. Descriptors: the caller's stdin, stdout, stderr, then the relay's ends for the same three.
+    /// Start a run. Descriptors: the caller's stdin, stdout, stderr, then the relay's ends for the same three; without these the
+    /// launcher makes what is to be relayed of stdout and stderr.
     Run(Box<RunRequest>),
     /// Make a jail ahead of the next `Run`, which may be for this. Its command, environment and descriptors count for nothing.
     Prepare(Box<RunRequest>),
@@ -187,10 +188,11 @@ pub enum FromLauncher {
     },
     /// Our own fault; nothing was executed, or the run was ended.
     Failed(Failure),
-    /// The command is about to run. Descriptor: the terminal's master, if it has one.
+    /// The command is about to run. Descriptors: the terminal's master, if it has one; or what is to be read of stdout and stderr,
+    /// where the request had nothing to relay them by.
     Started(Box<Started>),
-    /// The command has ended; everything else of the run ends now. With how it started, where it ended before that was
-    /// said. Last word but for `Failed`, if that does not work.
+    /// The command has ended; everything else of the run ends now. With how it started, and the descriptors of that, where it
+    /// ended before that was said. Last word but for `Failed`, if that does not work.
     Ended(Option<Box<Started>>, Box<Ended>),
     /// The jail stands, and runs may enter it.
     Opened(Box<Opened>),

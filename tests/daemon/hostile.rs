@@ -223,8 +223,14 @@ fn a_command_gets_nothing_through_it_that_reaches_further_than_bytes() {
         for relay in 3..6 {
             assert_eq!(run(&[(relay, *reaching)], 6), ("failed.stdio".into(), String::new()), "{what} as {relay}");
         }
+        // With nothing to relay by, the keeper makes what output is counted by, and no input.
+        assert_eq!(run(&[(0, *reaching)], 3), ("failed.stdio".into(), String::new()), "{what} instead of stdin");
+        let (word, text) = run(&[(1, *reaching)], 3);
+        assert!(word.starts_with("Exited") && text.is_empty(), "{what} instead of stdout: {word} {text}");
     }
-    for count in [0, 1, 5, 7, 15] {
+    let (word, text) = run(&[], 3);
+    assert!(word.starts_with("Exited") && text.is_empty(), "what is counted goes to the keeper's pipe: {word} {text}");
+    for count in [0, 1, 2, 4, 5, 7, 15] {
         assert_eq!(run(&[], count), ("failed.stdio".into(), String::new()), "{count} descriptors");
     }
 }
