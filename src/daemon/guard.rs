@@ -31,6 +31,7 @@ use crate::jail::channel::Channel;
 use crate::jail::{accounts, descendants, remains};
 use crate::ledger::error::LedgerError;
 use crate::ledger::writer::Ledger;
+use crate::sys::memory;
 use crate::sys::process::{self, Fork};
 
 /// How long the supervisor may take to end its runs.
@@ -119,6 +120,8 @@ pub fn serve(path: &Path, named: bool, socket: Option<&Path>) -> Result<(), NoSe
     // An earlier service may have been killed with its guard.
     remains::sweep();
     let signals = signals().map_err(&failed)?;
+    // Every process of the service is a fork of this one, or of one of those.
+    memory::give_back_freed();
     let guard = Guard {
         path: path.to_owned(),
         own,

@@ -43,6 +43,18 @@ pub struct Prepared {
     pub mounts: Vec<(PathBuf, Judged)>,
 }
 
+impl Prepared {
+    /// Lets go of what only making the jail took: it may sleep for hours, and there may be a thousand.
+    pub fn keep_what_runs_take(&mut self) {
+        self.library = Library::built_in();
+        self.trees = Trees::new(self.ids);
+        self.mounts.clear();
+        self.remainder = View::default();
+        self.plan.view = View::default();
+        self.plan.syscalls = SyscallPolicy::default();
+    }
+}
+
 /// What is decided for one request on this host. `explain` shows it, a run enforces it.
 struct Decided {
     plan: Plan,

@@ -29,6 +29,7 @@ use super::usage;
 use super::watch::GRACE;
 use super::witness::Witness;
 use crate::confine::Failed;
+use crate::sys::memory;
 use crate::wire::privsep::{
     Cause, Closing, Command, Denied, End, Ended, Finding, FromInit, FromLauncher, Keeps, Lifetime, Observed, Opened,
     Run, RunRequest, Started, ToLauncher, UNHEARD, Used, Work,
@@ -106,6 +107,8 @@ pub fn open<'a>(
         workspace: plan.workspace.as_deref().map(bytes),
     };
     supervisor.send(&FromLauncher::Opened(Box::new(opened)), &[]).map_err(Failed::at("send_opened"))?;
+    raised.prepared.keep_what_runs_take();
+    memory::give_back_freed();
     let now = Instant::now();
     Ok(Kept {
         supervisor,

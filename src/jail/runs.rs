@@ -24,6 +24,7 @@ use super::{descendants, failure, stdio};
 use crate::confine::Failed;
 use crate::confine::shields::Shielded;
 use crate::profile::recording::Recording;
+use crate::sys::memory;
 use crate::sys::process::{self, Ended, How};
 use crate::wire::privsep::{Command, End, Filters, Finding, FromInit, Keeps, Orders, Run, Terminal, ToInit, Work};
 
@@ -89,6 +90,10 @@ impl<'a> Runs<'a> {
     pub fn new(launcher: &'a Channel, orders: Orders, filters: Filters, shielded: Vec<Shielded>) -> Runs<'a> {
         let broker = Broker::new(&orders.plan, shielded.clone());
         let spare = if orders.keeps == Keeps::OneRun { Spare::None } else { Spare::Wanted };
+        if let Spare::Wanted = spare {
+            // A process that is made ahead has each of our pages, until it becomes its command.
+            memory::give_back_freed();
+        }
         Runs { launcher, orders, filters, shielded, leaders: BTreeMap::new(), spare, broker, proven: false }
     }
 

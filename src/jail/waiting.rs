@@ -9,6 +9,7 @@ use super::gate::Live;
 use super::not_started::NotStarted;
 use super::start::{self, Entered, Raised};
 use super::{lookout, workspace};
+use crate::sys::memory;
 use crate::wire::privsep::{Finding, Keeps, RunRequest};
 
 /// What there is before a request.
@@ -54,6 +55,7 @@ impl Waiting {
         let gate = ahead.gate;
         let (setting, mut raised) = start::raise(&request, ahead, Keeps::NextRun)?;
         let membership = start::await_membership(&mut raised.jail)?;
+        memory::give_back_freed();
         Ok(Waiting { request, setting, gate, raised, membership })
     }
 
