@@ -33,11 +33,15 @@ const WAIT: Duration = Duration::from_millis(5);
 
 /// How long a command runs before that is said: whatever ends sooner is said to have run when it is said to have ended, and
 /// nobody is woken in between.
-const ALONE: Duration = Duration::from_millis(1);
+const ALONE: Duration = Duration::from_millis(2);
 
 /// How long nothing has happened when a process is made ahead of the next run: whoever was told that a run is over gets
 /// this processor first.
 const QUIET: Duration = Duration::from_micros(500);
+
+/// How long nothing has happened in a jail when the process that was made ahead is let go: of many jails most sleep. The next
+/// run makes its own.
+const SLEEP: Duration = Duration::from_secs(60);
 
 /// Init at work.
 pub struct Runs<'a> {
@@ -49,6 +53,8 @@ pub struct Runs<'a> {
     spare: Spare,
     broker: Broker,
     proven: bool,
+    // Since when nothing has happened.
+    quiet: Instant,
 }
 
 /// The first process of a run.
@@ -94,7 +100,17 @@ impl<'a> Runs<'a> {
             // A process that is made ahead has each of our pages, until it becomes its command.
             memory::give_back_freed();
         }
-        Runs { launcher, orders, filters, shielded, leaders: BTreeMap::new(), spare, broker, proven: false }
+        Runs {
+            launcher,
+            orders,
+            filters,
+            shielded,
+            leaders: BTreeMap::new(),
+            spare,
+            broker,
+            proven: false,
+            quiet: Instant::now(),
+        }
     }
 
     /// Whether a run has shown that nothing gets out of this jail.
@@ -131,8 +147,11 @@ impl<'a> Runs<'a> {
             if ready.told && self.obey()? == Next::Stop {
                 return Ok(());
             }
-            if !ready.anything() {
+            if ready.anything() {
+                self.quiet = Instant::now();
+            } else {
                 self.make_spare();
+                self.fall_asleep();
             }
             self.listen_again();
         }
@@ -173,8 +192,22 @@ impl<'a> Runs<'a> {
             Some(QUIET)
         } else if wanted || self.leaders.values().any(|leader| leader.left_alone.is_some()) {
             Some(ALONE)
+        } else if self.broker.has_to_wait() {
+            Some(WAIT)
         } else {
-            self.broker.has_to_wait().then_some(WAIT)
+            self.could_sleep().then(|| SLEEP.saturating_sub(self.quiet.elapsed()))
+        }
+    }
+
+    fn could_sleep(&self) -> bool {
+        let lasts = self.orders.keeps == Keeps::ManyRuns && self.leaders.is_empty();
+        lasts && matches!(self.spare, Spare::There(..))
+    }
+
+    /// Lets go of what waits for the next run, when there has been none for long.
+    fn fall_asleep(&mut self) {
+        if self.could_sleep() && self.quiet.elapsed() >= SLEEP {
+            self.spare = Spare::None;
         }
     }
 
