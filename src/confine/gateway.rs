@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   route    all of IPv4 and IPv6 is local to `lo`; nothing has a way out of the namespace
-//!   nat      TCP to anything but the jail itself and port 53 goes to the gate's socket
 //!   filter   TCP, what the jail sends to itself, port 53, and datagrams that a rule may allow; all else is denied at once
+//!   lead     TCP to anything but the jail itself goes to the gate's socket, which has the address that was meant
 //!   sockets  of the gate: TCP, names over UDP and TCP, UDP for each port of a rule and ICMP to refuse it, for IPv4 and IPv6
 //!   log      what the filter denied, for the gate to read
 //! ```
@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{
-    IpFreebind, Ipv4PacketInfo, Ipv6RecvPacketInfo, Ipv6V6Only, Mark, RcvBuf, TcpCongestion,
+    IpFreebind, IpTransparent, Ipv4PacketInfo, Ipv6RecvPacketInfo, Ipv6V6Only, Mark, RcvBuf, TcpCongestion,
 };
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, bind, listen,
@@ -24,12 +24,12 @@ use nix::sys::socket::{
 
 use super::Failed;
 use super::netlink::{Attributes, Batch, NEW, Netlink};
-use super::redirect;
+use super::redirect::{self, Led};
 use crate::policy::egress::Rules;
 use crate::sys::interface;
 
-/// The gate's port. Below 1024, so that nothing in the jail can ever take it; on the loopback alone, where no rule of ours
-/// changes where a connection goes.
+/// The gate's port. Below 1024, so that nothing in the jail can ever take it. Whoever connects to it by the jail's own addresses
+/// means nobody.
 pub const PORT: u16 = 1;
 /// The port of name servers.
 pub const NAMES: u16 = 53;
@@ -47,6 +47,8 @@ const WINDOW: u32 = 1 << 20;
 
 /// What marks the gate's own word to those who send datagrams, for the filter.
 pub const MARK: u32 = 0x636a;
+/// What marks packets of connections that are led to the gate, between the two chains.
+pub const LED: u32 = 0x636b;
 
 /// How many connections may wait for the gate.
 const WAITING: i32 = 1024;
@@ -59,6 +61,8 @@ pub struct Sockets {
     pub v6: Option<Vec<OwnedFd>>,
     /// Where the kernel tells what the filter denied, if it can.
     pub log: Option<OwnedFd>,
+    /// How connections come.
+    pub led: Led,
 }
 
 impl Sockets {
@@ -78,16 +82,20 @@ pub fn open(rules: &Rules) -> Result<Sockets, Failed> {
         Err(Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP | Errno::EACCES) => false,
         Err(errno) => return Err(Failed::at("route")(errno)),
     };
-    let log = redirect::install(&rules.datagrams()).map_err(|errno| Failed {
+    let redirect::Installed { led, log } = redirect::install(&rules.datagrams()).map_err(|errno| Failed {
         step: "redirect",
         errno,
-        what: Some("nftables, which a gate needs: the kernel modules nf_tables, nft_chain_nat and nft_redir".into()),
+        what: Some(
+            "nftables, which a gate needs: the kernel module nf_tables with nft_tproxy, or nft_chain_nat and nft_redir"
+                .into(),
+        ),
     })?;
     let failed = Failed::at("gate_sockets");
     // More of them were refused before anything was made.
     let ports = rules.udp_ports().unwrap_or_default();
-    let v6 = if has_v6 { Some(sockets(AddressFamily::Inet6, &ports).map_err(&failed)?) } else { None };
-    Ok(Sockets { v4: sockets(AddressFamily::Inet, &ports).map_err(&failed)?, v6, log })
+    let of = |family| sockets(family, led, &ports).map_err(&failed);
+    let v6 = if has_v6 { Some(of(AddressFamily::Inet6)?) } else { None };
+    Ok(Sockets { v4: of(AddressFamily::Inet)?, v6, log, led })
 }
 
 // Of linux/rtnetlink.h.
@@ -112,16 +120,14 @@ fn route(routes: &Netlink, family: AddressFamily, own: &[u8]) -> Result<(), Errn
     let metrics = Attributes::new().bytes(RTAX_WINDOW, &WINDOW.to_ne_bytes()).text(RTAX_CC_ALGO, CONGESTION);
     let everything = Attributes::after(&head).bytes(libc::RTA_OIF, &loopback).bytes(libc::RTA_PREFSRC, own);
     let everything = everything.nested(libc::RTA_METRICS, metrics);
-    let address = Batch::default().ask(libc::RTM_NEWADDR, NEW, &address);
-    routes.send(&address)?;
-    routes.send(&Batch::default().ask(libc::RTM_NEWROUTE, NEW, &everything))
+    routes.send(&Batch::default().ask(libc::RTM_NEWADDR, NEW, &address).ask(libc::RTM_NEWROUTE, NEW, &everything))
 }
 
-fn sockets(family: AddressFamily, ports: &[u16]) -> Result<Vec<OwnedFd>, Errno> {
+fn sockets(family: AddressFamily, led: Led, ports: &[u16]) -> Result<Vec<OwnedFd>, Errno> {
     let of_all = [(SockType::Stream, PORT), (SockType::Datagram, NAMES), (SockType::Stream, NAMES)];
     // The resolver has that port.
     let of_rules = ports.iter().filter(|port| **port != NAMES).map(|port| (SockType::Datagram, *port));
-    let served = of_all.into_iter().chain(of_rules).map(|(kind, port)| make(family, kind, port));
+    let served = of_all.into_iter().chain(of_rules).map(|(kind, port)| make(family, led, kind, port));
     let refusals = (!ports.is_empty()).then(|| make_refusing(family));
     served.chain(refusals).collect()
 }
@@ -141,7 +147,7 @@ fn make_refusing(family: AddressFamily) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-fn make(family: AddressFamily, kind: SockType, port: u16) -> Result<OwnedFd, Errno> {
+fn make(family: AddressFamily, led: Led, kind: SockType, port: u16) -> Result<OwnedFd, Errno> {
     let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
     if family == AddressFamily::Inet6 {
         setsockopt(&socket, Ipv6V6Only, &true)?;
@@ -157,17 +163,15 @@ fn make(family: AddressFamily, kind: SockType, port: u16) -> Result<OwnedFd, Err
         (_, true) => setsockopt(&socket, Ipv4PacketInfo, &true)?,
         (_, false) => {}
     }
-    // Names are asked at any address; the gate itself is found on the loopback alone.
-    let loopback = kind == SockType::Stream && port == PORT;
-    let address: Box<dyn SockaddrLike> = match (family, loopback) {
-        (AddressFamily::Inet6, true) => {
-            Box::new(SockaddrIn6::from(std::net::SocketAddrV6::new(std::net::Ipv6Addr::LOCALHOST, port, 0, 0)))
-        }
-        (AddressFamily::Inet6, false) => {
+    if (kind, port, led) == (SockType::Stream, PORT, Led::Whole) {
+        // What lets its connections have addresses of others.
+        setsockopt(&socket, IpTransparent, &true)?;
+    }
+    let address: Box<dyn SockaddrLike> = match family {
+        AddressFamily::Inet6 => {
             Box::new(SockaddrIn6::from(std::net::SocketAddrV6::new(std::net::Ipv6Addr::UNSPECIFIED, port, 0, 0)))
         }
-        (_, true) => Box::new(SockaddrIn::new(127, 0, 0, 1, port)),
-        (_, false) => Box::new(SockaddrIn::new(0, 0, 0, 0, port)),
+        _ => Box::new(SockaddrIn::new(0, 0, 0, 0, port)),
     };
     bind(socket.as_raw_fd(), address.as_ref())?;
     if kind == SockType::Stream {

@@ -91,6 +91,11 @@ impl Batch {
         Batch { answers: asked.answers + 1, ..asked }
     }
 
+    /// One more message, of which the kernel says only what is wrong with it, before it answers those that are asked.
+    pub fn have(self, kind: u16, flags: u16, body: &Attributes) -> Batch {
+        self.push(kind, REQUEST | flags, body)
+    }
+
     /// One more message, to which nothing is answered.
     pub fn tell(self, kind: u16, body: &Attributes) -> Batch {
         self.push(kind, REQUEST, body)

@@ -1,6 +1,14 @@
 //! The kernel's rules in a jail with a gate: what is led to it, what passes, and what is denied at once. nftables.
 //!
 //! Owns the tables as messages. Must not know names: those that UDP reaches have a range of addresses for themselves.
+//!
+//! ```text
+//!   filter  to the jail itself, marked by the gate, port 53 over UDP, datagrams that a rule may allow: passes
+//!           any other TCP: marked as led, passes              all else: told to the gate, denied at once
+//!   lead    what is marked as led: to the gate's socket; whole (tproxy), or else with another address (redir)
+//! ```
+//!
+//! What a kernel needs for these is looked up by name, one by one, which is most of what they cost: so there are few of them.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -9,7 +17,7 @@ use std::os::fd::OwnedFd;
 use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
 
-use super::gateway::{MARK, NAMES, OWN_V4, OWN_V6, PORT};
+use super::gateway::{LED, MARK, NAMES, OWN_V4, OWN_V6, PORT};
 use super::netlink::{Attributes, Batch, NEW, Netlink};
 use crate::policy::egress::Datagrams;
 
@@ -25,6 +33,7 @@ const NEW_CHAIN: u16 = SUBSYSTEM | 3;
 const NEW_RULE: u16 = SUBSYSTEM | 6;
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
+const PRE_ROUTING: u32 = 0;
 const LOCAL_OUT: u32 = 3;
 const APPEND: u16 = libc::NLM_F_CREATE as u16 | libc::NLM_F_APPEND as u16;
 
@@ -33,7 +42,6 @@ const REGISTER: u32 = 1;
 const VERDICT: u32 = 0;
 const DROP: i32 = 0;
 const ACCEPT: i32 = 1;
-const RETURN: i32 = -5;
 
 /// What a rule looks at.
 #[derive(Clone, Copy)]
@@ -54,7 +62,8 @@ enum Look<'a> {
     },
 }
 
-const OWN_MARK: Look<'static> = Look::Meta(3);
+const MARK_KEY: u32 = 3;
+const MARKED: Look<'static> = Look::Meta(MARK_KEY);
 const FAMILY: Look<'static> = Look::Meta(15);
 const PROTOCOL: Look<'static> = Look::Meta(16);
 const DESTINATION_PORT: Look<'static> = Look::Transport { offset: 2, length: 2 };
@@ -67,16 +76,40 @@ const V6: u8 = 10;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
-/// Loads both chains at once: either all of it holds, or nothing does and the jail is not made. Gives the socket that tells
-/// what is denied, where the kernel can tell.
-pub fn install(datagrams: &BTreeSet<(Datagrams, u16)>) -> Result<Option<OwnedFd>, Errno> {
-    let Ok(log) = open_log() else { return load(datagrams, Told::Nobody).map(|()| None) };
-    match load(datagrams, Told::Gate) {
-        Ok(()) => Ok(Some(log)),
-        // Without nft_log or nft_limit it is denied all the same, and nobody is told of it.
-        Err(Errno::ENOENT | Errno::EOPNOTSUPP) => load(datagrams, Told::Nobody).map(|()| None),
-        Err(errno) => Err(errno),
+/// How connections come to the gate's socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Led {
+    /// As they are: the gate's end has the address that was meant.
+    Whole,
+    /// With another address; the kernel remembers for the gate which one they had.
+    Translated,
+}
+
+/// What was loaded.
+pub struct Installed {
+    /// How connections come.
+    pub led: Led,
+    /// What tells which packets are denied, where the kernel can tell.
+    pub log: Option<OwnedFd>,
+}
+
+/// Loads both chains at once: either all of it holds, or nothing does and the jail is not made. What a kernel does not have is known
+/// by trying: without nft_tproxy connections are led by translating them, which it has to remember of each; without nft_log or
+/// nft_limit what is denied is denied all the same, and nobody is told of it.
+pub fn install(datagrams: &BTreeSet<(Datagrams, u16)>) -> Result<Installed, Errno> {
+    let mut log = open_log().ok();
+    let told = if log.is_some() { Told::Gate } else { Told::Nobody };
+    let ways = [Led::Whole, Led::Translated].map(|led| (led, told));
+    let quietly = ways.map(|(led, _)| (led, Told::Nobody));
+    let mut last = Errno::ENOENT;
+    for (led, told) in ways.into_iter().chain(quietly) {
+        match load(datagrams, led, told) {
+            Ok(()) => return Ok(Installed { led, log: log.take().filter(|_| told == Told::Gate) }),
+            Err(errno @ (Errno::ENOENT | Errno::EOPNOTSUPP)) => last = errno,
+            Err(errno) => return Err(errno),
+        }
     }
+    Err(last)
 }
 
 /// Who is told what is denied.
@@ -86,27 +119,29 @@ enum Told {
     Nobody,
 }
 
-fn load(datagrams: &BTreeSet<(Datagrams, u16)>, told: Told) -> Result<(), Errno> {
+fn load(datagrams: &BTreeSet<(Datagrams, u16)>, led: Led, told: Told) -> Result<(), Errno> {
     let netfilter = Netlink::open(SockProtocol::NetlinkNetFilter)?;
-    let port = NAMES.to_be_bytes();
     let mut batch = Batch::default().tell(BATCH_BEGIN, &Attributes::after(&[0, 0, 0, 10]));
-    batch = batch.ask(NEW_TABLE, NEW, &inet().text(1, TABLE));
-    batch = chain(batch, "filter", "filter", -150, DROP);
-    // First what there is most of: each packet goes through these until one fits.
-    batch = rule(batch, "filter", &[(PROTOCOL, &[TCP])], verdict(ACCEPT));
+    batch = batch.have(NEW_TABLE, NEW, &inet().text(1, TABLE));
+    batch = chain(batch, "filter", "filter", (LOCAL_OUT, -150), DROP);
     batch = to_itself(batch, "filter", ACCEPT);
-    batch = rule(batch, "filter", &[(OWN_MARK, &MARK.to_ne_bytes())], verdict(ACCEPT));
-    batch = rule(batch, "filter", &[(PROTOCOL, &[UDP]), (DESTINATION_PORT, &port)], verdict(ACCEPT));
+    batch = rule(batch, "filter", &[(PROTOCOL, &[TCP])], &and_mark_it(verdict(ACCEPT)));
+    batch = rule(batch, "filter", &[(MARKED, &MARK.to_ne_bytes())], &verdict(ACCEPT));
+    let names = NAMES.to_be_bytes();
+    batch = rule(batch, "filter", &[(PROTOCOL, &[UDP]), (DESTINATION_PORT, &names)], &verdict(ACCEPT));
     for (to, port) in datagrams {
         batch = let_through(batch, *to, *port);
     }
     if told == Told::Gate {
-        batch = batch.ask(NEW_RULE, APPEND, &inet().text(1, TABLE).text(2, "filter").nested(4, to_the_log()));
+        batch = rule(batch, "filter", &[], &to_the_log());
     }
-    batch = chain(batch, "nat", "nat", -100, ACCEPT);
-    batch = to_itself(batch, "nat", RETURN);
-    batch = rule(batch, "nat", &[(PROTOCOL, &[TCP]), (DESTINATION_PORT, &port)], verdict(RETURN));
-    batch = rule(batch, "nat", &[(PROTOCOL, &[TCP])], to_the_gate());
+    batch = match led {
+        Led::Whole => chain(batch, "lead", "filter", (PRE_ROUTING, -150), ACCEPT),
+        Led::Translated => chain(batch, "lead", "nat", (LOCAL_OUT, -100), ACCEPT),
+    };
+    let lead = rule_of("lead", &[(MARKED, &LED.to_ne_bytes())], &to_the_gate(led));
+    // Errors are told of any, that it worked of the last alone.
+    batch = batch.ask(NEW_RULE, APPEND, &lead);
     netfilter.send(&batch.tell(BATCH_END, &Attributes::after(&[0, 0, 0, 10])))
 }
 
@@ -115,10 +150,10 @@ fn inet() -> Attributes {
     Attributes::after(&[1, 0, 0, 0])
 }
 
-fn chain(batch: Batch, name: &str, kind: &str, priority: i32, policy: i32) -> Batch {
-    let hook = Attributes::new().number(1, LOCAL_OUT).bytes(2, &priority.to_be_bytes());
+fn chain(batch: Batch, name: &str, kind: &str, (hook, priority): (u32, i32), policy: i32) -> Batch {
+    let hook = Attributes::new().number(1, hook).bytes(2, &priority.to_be_bytes());
     let chain = inet().text(1, TABLE).text(3, name).nested(4, hook).bytes(5, &policy.to_be_bytes()).text(7, kind);
-    batch.ask(NEW_CHAIN, NEW, &chain)
+    batch.have(NEW_CHAIN, NEW, &chain)
 }
 
 /// What the jail sends to itself: its loopback and its own address.
@@ -134,7 +169,7 @@ fn to_itself(mut batch: Batch, chain: &str, code: i32) -> Batch {
         (V6, DESTINATION_V6, &OWN_V6),
     ];
     for (family, look, value) in own {
-        batch = rule(batch, chain, &[(FAMILY, &[family]), (look, value)], verdict(code));
+        batch = rule(batch, chain, &[(FAMILY, &[family]), (look, value)], &verdict(code));
     }
     batch
 }
@@ -144,7 +179,7 @@ fn let_through(batch: Batch, to: Datagrams, port: u16) -> Batch {
     let port = port.to_be_bytes();
     let pass = |batch: Batch, family: u8, look: Look, value: &[u8]| {
         let when = [(FAMILY, &[family][..]), (look, value), (PROTOCOL, &[UDP]), (DESTINATION_PORT, &port)];
-        rule(batch, "filter", &when, verdict(ACCEPT))
+        rule(batch, "filter", &when, &verdict(ACCEPT))
     };
     match to {
         Datagrams::ToNames => {
@@ -197,20 +232,21 @@ fn to_the_log() -> Attributes {
 }
 
 /// A rule that does `then` with what has every value in `when`.
-fn rule(batch: Batch, chain: &str, when: &[(Look<'_>, &[u8])], then: Attributes) -> Batch {
+fn rule(batch: Batch, chain: &str, when: &[(Look<'_>, &[u8])], then: &Attributes) -> Batch {
+    batch.have(NEW_RULE, APPEND, &rule_of(chain, when, then))
+}
+
+fn rule_of(chain: &str, when: &[(Look<'_>, &[u8])], then: &Attributes) -> Attributes {
     let mut expressions = Attributes::new();
     for (look, value) in when {
-        if let Look::Within { mask, .. } = look {
-            let load = look.load();
-            let masked = expression("bitwise", and(mask));
-            let equal = Attributes::new().number(1, REGISTER).number(2, 0).nested(3, Attributes::new().bytes(1, value));
-            expressions = expressions.nested(1, load).nested(1, masked).nested(1, expression("cmp", equal));
-            continue;
-        }
         let equal = Attributes::new().number(1, REGISTER).number(2, 0).nested(3, Attributes::new().bytes(1, value));
-        expressions = expressions.nested(1, look.load()).nested(1, expression("cmp", equal));
+        expressions = expressions.nested(1, look.load());
+        if let Look::Within { mask, .. } = look {
+            expressions = expressions.nested(1, expression("bitwise", and(mask)));
+        }
+        expressions = expressions.nested(1, expression("cmp", equal));
     }
-    batch.ask(NEW_RULE, APPEND, &inet().text(1, TABLE).text(2, chain).nested(4, expressions.and(&then)))
+    inet().text(1, TABLE).text(2, chain).nested(4, expressions.and(then))
 }
 
 impl Look<'_> {
@@ -247,9 +283,21 @@ fn verdict(code: i32) -> Attributes {
     Attributes::new().nested(1, expression("immediate", Attributes::new().number(1, VERDICT).nested(2, code)))
 }
 
-fn to_the_gate() -> Attributes {
+/// Marks a connection's packets, so that what leads them need not ask again where they go.
+fn and_mark_it(then: Attributes) -> Attributes {
+    let mark = Attributes::new().nested(2, Attributes::new().bytes(1, &LED.to_ne_bytes()));
+    let load = expression("immediate", Attributes::new().number(1, REGISTER).and(&mark));
+    let set = expression("meta", Attributes::new().number(2, MARK_KEY).number(3, REGISTER));
+    Attributes::new().nested(1, load).nested(1, set).and(&then)
+}
+
+fn to_the_gate(led: Led) -> Attributes {
     let port = Attributes::new().bytes(1, &PORT.to_be_bytes());
     let load = expression("immediate", Attributes::new().number(1, REGISTER).nested(2, port));
-    let redirect = expression("redir", Attributes::new().number(1, REGISTER));
-    Attributes::new().nested(1, load).nested(1, redirect)
+    let lead = match led {
+        // Of whichever family it is.
+        Led::Whole => expression("tproxy", Attributes::new().number(1, 0).number(3, REGISTER)),
+        Led::Translated => expression("redir", Attributes::new().number(1, REGISTER)),
+    };
+    Attributes::new().nested(1, load).nested(1, lead)
 }

@@ -27,10 +27,12 @@ use super::follow;
 use super::gate::Gate;
 use super::hello::{self, Hello};
 use super::http::{self, Looking, Way};
+use super::listen;
 use super::names::Meaning;
 use super::record::Open;
 use super::relay;
 use super::requests::Requests;
+use crate::confine::gateway::NAMES;
 use crate::policy::egress::http::Carrier;
 use crate::policy::egress::name::Name;
 use crate::policy::egress::rule::Protocol;
@@ -60,6 +62,10 @@ pub async fn serve(gate: Rc<Gate>, client: TcpStream) {
     // Whoever connected to our own socket meant nothing that we could do.
     let Some(destination) = original(&client) else { return reset(client) };
     let port = destination.port();
+    if port == NAMES {
+        // Whichever name server was meant, it is the gate that answers.
+        return drop(listen::asked_over_tcp(&gate, client).await);
+    }
     if (destination.ip(), port) == PROBE {
         return reset(client);
     }
@@ -107,8 +113,15 @@ pub async fn dial(gate: &Gate, target: &Target, port: u16) -> Result<Dialled, No
     }
 }
 
-/// Where the client wanted to go before the kernel led it here.
+/// Where the client wanted to go when the kernel led it here.
 fn original(client: &TcpStream) -> Option<SocketAddr> {
+    let own = client.local_addr().ok()?;
+    // One that was led whole is still for where it was meant to go.
+    if own.ip().is_loopback() { translated(client, own) } else { Some(own) }
+}
+
+/// The same of one that was led here by another address, which is the loopback's.
+fn translated(client: &TcpStream, own: SocketAddr) -> Option<SocketAddr> {
     let v4 = || {
         let address = getsockopt(client, OriginalDst).ok()?;
         let ip = u32::from_be(address.sin_addr.s_addr);
@@ -119,7 +132,6 @@ fn original(client: &TcpStream) -> Option<SocketAddr> {
         let ip = std::net::Ipv6Addr::from(address.sin6_addr.s6_addr);
         Some(SocketAddr::from((ip, u16::from_be(address.sin6_port))))
     };
-    let own = client.local_addr().ok()?;
     let found = if own.is_ipv4() { v4() } else { v6() };
     found.filter(|destination| *destination != own)
 }

@@ -194,7 +194,8 @@ pub fn send(socket: &impl AsRawFd, answer: &[u8], to: &SockaddrStorage, at: Opti
     }
 }
 
-async fn asked_over_tcp(gate: &Gate, mut client: TcpStream) -> io::Result<()> {
+/// Answers the questions of one connection.
+pub async fn asked_over_tcp(gate: &Gate, mut client: TcpStream) -> io::Result<()> {
     loop {
         let length = timeout(SILENCE, client.read_u16()).await??;
         let mut question = vec![0; length.into()];

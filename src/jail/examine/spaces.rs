@@ -15,6 +15,7 @@ use super::super::idmap::Translation;
 use super::Setting;
 use crate::confine::identity::errno_of;
 use crate::confine::mounts::{self as view, Opener};
+use crate::confine::redirect::Led;
 use crate::confine::{Failed, Ids, gateway, network as loopback};
 use crate::plan::compile::FIRST_THROW_AWAY_UID;
 use crate::plan::{Entry, HostPath, Missing, Owner, Rights};
@@ -111,14 +112,18 @@ pub fn network(_: &Setting<'_>) -> Result<String, Failed> {
 pub fn gate(_: &Setting<'_>) -> Result<String, Failed> {
     process::unshare(namespaces::NETWORK).map_err(Failed::at("unshare"))?;
     loopback::bring_up_loopback()?;
-    let sockets = gateway::open(&Rules::default())?.into_list();
+    let sockets = gateway::open(&Rules::default())?;
     let anywhere = (Ipv4Addr::new(192, 0, 2, 1), 9);
     TcpStream::connect(anywhere).map_err(|error| Failed::at("redirected")(errno_of(&error)))?;
     let sent = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| socket.send_to(b"x", anywhere));
     match sent {
-        Err(error) if error.kind() == ErrorKind::PermissionDenied && !sockets.is_empty() => {
-            Ok("nftables leads connections to it, and no datagram out".into())
-        }
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(match sockets.led {
+            Led::Whole => "nftables leads connections to it, and no datagram out".into(),
+            Led::Translated => {
+                "nftables leads connections to it by translating them, for want of nft_tproxy, and no datagram out"
+                    .into()
+            }
+        }),
         Err(_) | Ok(_) => Err(broken("egress_gate", "a datagram was not denied")),
     }
 }
