@@ -115,7 +115,7 @@ fn confine(assignment: &Assignment) -> Result<Outward, Failed> {
     let filter = filter::compile(&policy, Otherwise::Deny).map_err(|error| unusable(error.to_string()))?;
     raise_descriptors();
     if let Some(ids) = assignment.becomes {
-        capabilities::empty_bounding_set()?;
+        // The bounding set stays: it says what an `execve` may add, and here there is none, nor any privilege to gain by one.
         identity::become_ids(ids)?;
     }
     capabilities::drop_all()?;
@@ -176,6 +176,7 @@ async fn attend(assignment: Assignment, Outward { resolver, proxy, looking }: Ou
         Some(_) => Sockets { families: Vec::new(), log: sockets.into_iter().next() },
         None => listen::sort(sockets, &ports).ok_or(io::ErrorKind::InvalidInput)?,
     };
+    let teller = launcher.get_ref().clone();
     let gate = Rc::new(Gate {
         meter: Meter::new(&rules.terms.budget),
         acquaintance: Acquaintance::new(rules.terms.first_contact, known),
@@ -183,7 +184,7 @@ async fn attend(assignment: Assignment, Outward { resolver, proxy, looking }: Ou
         names: RefCell::default(),
         resolver,
         proxy,
-        records: Records::new(),
+        records: Records::new(move || teller.send(&FromGate::Stirred, &[]).is_ok()),
         has_v6: sockets.families.len() > 1,
         looking: looking.map(Rc::new),
     });
@@ -195,8 +196,8 @@ async fn attend(assignment: Assignment, Outward { resolver, proxy, looking }: Ou
     while let Some((message, _)) = hear(&launcher).await? {
         match message {
             ToGate::Tell { within_us } => {
-                let reached = gate.records.since(Duration::from_micros(within_us));
-                launcher.get_ref().send(&FromGate::Reached(Box::new(reached)), &[])?;
+                let (reached, going) = gate.records.since(Duration::from_micros(within_us));
+                launcher.get_ref().send(&FromGate::Reached { reached: Box::new(reached), going }, &[])?;
             }
             ToGate::Know(known) => gate.acquaintance.know(known),
             ToGate::Open { .. } => return Err(io::ErrorKind::InvalidInput.into()),

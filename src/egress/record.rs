@@ -27,6 +27,9 @@ pub struct Entry {
 
 /// All of a gate's contacts.
 pub struct Records {
+    /// Says that there is something to tell; whether it was said.
+    stir: Box<dyn Fn() -> bool>,
+    stirred: Cell<bool>,
     began: Instant,
     entries: RefCell<VecDeque<Rc<Entry>>>,
     omitted: Cell<u64>,
@@ -38,9 +41,15 @@ pub struct Open {
 }
 
 impl Records {
-    /// None yet.
-    pub fn new() -> Records {
-        Records { began: Instant::now(), entries: RefCell::default(), omitted: Cell::new(0) }
+    /// None yet. By `stir` somebody hears that there is one, once until they ask; it says whether they could be told.
+    pub fn new(stir: impl Fn() -> bool + 'static) -> Records {
+        Records {
+            stir: Box::new(stir),
+            stirred: Cell::new(false),
+            began: Instant::now(),
+            entries: RefCell::default(),
+            omitted: Cell::new(0),
+        }
     }
 
     /// One that goes on.
@@ -50,6 +59,7 @@ impl Records {
 
     /// One that is over.
     pub fn note(&self, contact: Contact) {
+        self.stir();
         let now = Instant::now();
         let entries = self.entries.borrow();
         let same = entries.iter().rev().find(|entry| entry.is_same(&contact));
@@ -62,7 +72,14 @@ impl Records {
         self.push(contact).ended.set(Some(now));
     }
 
+    fn stir(&self) {
+        if !self.stirred.get() {
+            self.stirred.set((self.stir)());
+        }
+    }
+
     fn push(&self, contact: Contact) -> Rc<Entry> {
+        self.stir();
         let began = Instant::now();
         let contact = Contact { after_us: micros(began - self.began), count: 1, ..contact };
         let entry = Rc::new(Entry {
@@ -81,18 +98,17 @@ impl Records {
         entry
     }
 
-    /// Those that were still going on `within` ago, or began since.
-    pub fn since(&self, within: Duration) -> Reached {
+    /// Those that were still going on `within` ago, or began since; and whether there is more to tell of them later.
+    pub fn since(&self, within: Duration) -> (Reached, bool) {
         let now = Instant::now();
+        let entries = self.entries.borrow();
         let recent = |entry: &&Rc<Entry>| entry.ended.get().is_none_or(|ended| now.duration_since(ended) <= within);
-        let contacts = self.entries.borrow().iter().filter(recent).map(|entry| entry.tell(now)).collect();
-        Reached { contacts, omitted: self.omitted.get(), lost: false }
-    }
-}
-
-impl Default for Records {
-    fn default() -> Records {
-        Records::new()
+        let contacts = entries.iter().filter(recent).map(|entry| entry.tell(now)).collect();
+        let omitted = self.omitted.get();
+        // What is left out belongs to every account.
+        let going = omitted > 0 || entries.iter().any(|entry| entry.ended.get().is_none());
+        self.stirred.set(going);
+        (Reached { contacts, omitted, lost: false }, going)
     }
 }
 
@@ -149,4 +165,51 @@ impl Drop for Open {
 
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::run::Attempt;
+
+    fn records() -> (Records, Rc<Cell<u32>>) {
+        let stirs = Rc::new(Cell::new(0));
+        let counted = stirs.clone();
+        let records = Records::new(move || {
+            counted.set(counted.get() + 1);
+            true
+        });
+        (records, stirs)
+    }
+
+    #[test]
+    fn that_there_is_something_to_tell_is_said_once_until_all_of_it_was_told() {
+        let (records, stirs) = records();
+        assert!(records.since(Duration::MAX).0.contacts.is_empty() && stirs.get() == 0);
+        let open = records.open(Contact::of(Attempt::Connect));
+        records.note(Contact::of(Attempt::LookUp));
+        assert_eq!(stirs.get(), 1);
+        let (reached, going) = records.since(Duration::MAX);
+        assert_eq!((reached.contacts.len(), going), (2, true), "one of them goes on");
+        records.note(Contact::of(Attempt::Send));
+        assert_eq!(stirs.get(), 1, "whoever knows that one goes on has to ask anyway");
+        drop(open);
+        assert!(!records.since(Duration::MAX).1);
+        records.note(Contact::of(Attempt::Send));
+        assert_eq!(stirs.get(), 2);
+    }
+
+    #[test]
+    fn what_could_not_be_said_is_said_with_the_next() {
+        let tries = Rc::new(Cell::new(0));
+        let counted = tries.clone();
+        let records = Records::new(move || {
+            counted.set(counted.get() + 1);
+            counted.get() > 1
+        });
+        for _ in 0..4 {
+            records.note(Contact::of(Attempt::LookUp));
+        }
+        assert_eq!(tries.get(), 2);
+    }
 }

@@ -1,10 +1,12 @@
 //! A jail's gate, as the launcher holds it. What a gate does is `egress`'s; it runs in a process of its own, which lives no
 //! longer than the jail.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -89,6 +91,18 @@ pub struct Gate {
     door: RefCell<Option<Door>>,
     mark: Option<String>,
     patience: u16,
+    word: Cell<Word>,
+}
+
+/// What a gate has said that was last asked, or never.
+#[derive(Clone, Copy, Debug)]
+enum Word {
+    /// Nothing so far.
+    Nothing,
+    /// All that there was by then.
+    AllUntil(Instant),
+    /// That some of it goes on.
+    More,
 }
 
 impl Gate {
@@ -117,7 +131,15 @@ impl Gate {
             Fork::Parent(process) => {
                 let memory = rules.terms.first_contact.map(|_| memory);
                 let patience = patience(rules);
-                Ok(Gate { process, channel, memory, door: RefCell::new(door), mark, patience })
+                Ok(Gate {
+                    process,
+                    channel,
+                    memory,
+                    door: RefCell::new(door),
+                    mark,
+                    patience,
+                    word: Cell::new(Word::Nothing),
+                })
             }
         }
     }
@@ -130,7 +152,7 @@ impl Gate {
             FromGate::Failed(failure) => {
                 Err(Failed { step: "hear_trust", errno: Errno::from_raw(failure.errno), what: failure.what })
             }
-            FromGate::Ready | FromGate::Reached(_) => Err(failed(Errno::EPROTO)),
+            FromGate::Ready | FromGate::Stirred | FromGate::Reached { .. } => Err(failed(Errno::EPROTO)),
         }
     }
 
@@ -163,7 +185,7 @@ impl Gate {
                 errno: Errno::from_raw(failure.errno),
                 what: Some(failure.what.map_or(failure.step.clone(), |what| format!("{}: {what}", failure.step))),
             }),
-            FromGate::Reached(_) | FromGate::Trust { .. } => Err(failed(Errno::EPROTO)),
+            FromGate::Stirred | FromGate::Reached { .. } | FromGate::Trust { .. } => Err(failed(Errno::EPROTO)),
         }
     }
 
@@ -190,12 +212,54 @@ impl Gate {
     /// What was reached within this time from now, backwards. A gate that does not say has ended, and nothing could be
     /// reached since.
     pub fn reached(&self, within: Duration) -> Reached {
+        if self.has_nothing_to_tell(within) {
+            return Reached::default();
+        }
         let within_us = u64::try_from(within.as_micros()).unwrap_or(u64::MAX);
-        let told = self.channel.send(&ToGate::Tell { within_us }, &[]).and_then(|()| self.hear(PATIENCE.1));
+        let told = self.channel.send(&ToGate::Tell { within_us }, &[]).and_then(|()| self.hear_reached());
         match told {
-            Ok(FromGate::Reached(reached)) => self.remember(*reached),
-            Ok(FromGate::Ready | FromGate::Failed(_) | FromGate::Trust { .. }) | Err(_) => {
-                Reached { lost: true, ..Reached::default() }
+            Ok((reached, going)) => {
+                self.word.set(if going { Word::More } else { Word::AllUntil(Instant::now()) });
+                self.remember(*reached)
+            }
+            Err(_) => Reached { lost: true, ..Reached::default() },
+        }
+    }
+
+    /// Whether nothing was reached or tried within this time, as far as can be known without waking the gate. It says by itself when
+    /// there is something; and when it sleeps, it has dealt with all that had come by then.
+    fn has_nothing_to_tell(&self, within: Duration) -> bool {
+        let all_told = match self.word.get() {
+            Word::Nothing => true,
+            Word::AllUntil(then) => then.elapsed() > within,
+            Word::More => false,
+        };
+        // In this order: what it said before it went to sleep has arrived.
+        all_told && self.is_asleep() && self.is_silent()
+    }
+
+    /// Whether the process waits for something to happen; proc_pid_stat(5). The kernel takes this back with the first packet.
+    fn is_asleep(&self) -> bool {
+        let mut start = [0; 64];
+        let read = File::open(format!("/proc/{}/stat", self.process)).and_then(|mut file| file.read(&mut start));
+        let known = start.get(..read.unwrap_or(0)).unwrap_or_default();
+        let mut behind_name = known.rsplit(|byte| *byte == b')');
+        behind_name.next().is_some_and(|rest| rest.starts_with(b" S "))
+    }
+
+    /// Whether it has said nothing that was not heard, and is still there.
+    fn is_silent(&self) -> bool {
+        let mut watched = [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN)];
+        poll(&mut watched, PollTimeout::ZERO) == Ok(0)
+    }
+
+    fn hear_reached(&self) -> Result<(Box<Reached>, bool), Errno> {
+        loop {
+            match self.hear(PATIENCE.1)? {
+                FromGate::Reached { reached, going } => return Ok((reached, going)),
+                // Said before it was asked.
+                FromGate::Stirred => {}
+                FromGate::Ready | FromGate::Failed(_) | FromGate::Trust { .. } => return Err(Errno::EPROTO),
             }
         }
     }
@@ -230,10 +294,17 @@ impl Gate {
     }
 }
 
+impl Gate {
+    /// Has it end beside whatever else does; dropped, it has.
+    pub fn begin_to_end(&self) {
+        let _ = kill(self.process, Signal::SIGKILL);
+    }
+}
+
 impl Drop for Gate {
     fn drop(&mut self) {
         // Ended already, or ended now: it keeps nothing that anybody still waits for.
-        let _ = kill(self.process, Signal::SIGKILL);
+        self.begin_to_end();
         let _ = process::wait_for(self.process);
     }
 }

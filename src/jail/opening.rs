@@ -191,6 +191,9 @@ impl Jail {
     }
 
     fn end_processes(&mut self) -> Result<(), Failed> {
+        if let Some(gate) = &self.gate {
+            gate.begin_to_end();
+        }
         if self.birth.tier.has_namespaces() {
             // The kernel kills and reaps the whole pid namespace before init can be waited for; pid_namespaces(7).
             match kill(self.init, Signal::SIGKILL) {

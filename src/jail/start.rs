@@ -298,7 +298,7 @@ fn judged(prepared: &Prepared) -> Vec<(String, (u64, u64))> {
     workspace.chain(prepared.mounts.iter().map(|(at, judged)| (place(at), judged.identity))).collect()
 }
 
-/// Waits until init has joined its groups and the gate serves, in whatever order these come.
+/// Waits until init has joined its groups and the gate has its sockets, in whatever order these come.
 fn await_standing(jail: &mut Jail) -> Result<(), NotStarted> {
     let (mut joins, mut leads) = (true, jail.leads_to_gate());
     while joins || leads {
@@ -315,7 +315,7 @@ fn await_standing(jail: &mut Jail) -> Result<(), NotStarted> {
             _ => return Err(Failed::at("await_membership")(Errno::EPROTO).into()),
         }
     }
-    Ok(jail.await_gate()?)
+    Ok(())
 }
 
 /// Waits until the jail stands, and reads back whether init is in its groups and what limits they have: from inside nobody could
@@ -331,6 +331,8 @@ pub fn await_membership(jail: &mut Jail) -> Result<Vec<Finding>, NotStarted> {
     let held = jail.group.holds(jail.init.as_raw());
     let membership = held.map(|held| finding("find init outside its control groups".into(), held));
     let findings: Vec<Finding> = limits.chain(membership).collect();
+    // Last: until here it has made itself ready beside us.
+    jail.await_gate()?;
     refuse_unsound(&findings)?;
     Ok(findings)
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! launcher --> gate   Open [sockets]   Know   Tell
-//! gate --> launcher   Failed | Trust   Ready   Reached
+//! gate --> launcher   Failed | Trust   Ready   Stirred   Reached
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,13 @@ pub enum FromGate {
     },
     /// It serves.
     Ready,
+    /// There is something to tell, for the first time since it began or was last asked: who was told of nothing need not ask.
+    Stirred,
     /// What was reached.
-    Reached(Box<Reached>),
+    Reached {
+        /// That.
+        reached: Box<Reached>,
+        /// Whether some of it goes on. If not, what comes next is `Stirred`.
+        going: bool,
+    },
 }
