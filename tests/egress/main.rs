@@ -13,6 +13,7 @@ mod bare;
 mod clients;
 mod denied;
 mod escapes;
+mod floods;
 mod learned;
 mod process;
 mod reached;
