@@ -211,3 +211,8 @@ fn what_a_proxy_is_asked_survives_changes() {
 fn what_the_kernel_tells_survives_changes() {
     try_all("denied", corpus("denied"), network::denied);
 }
+
+#[test]
+fn a_conversation_by_http2_survives_changes() {
+    try_all("http2", corpus("http2"), network::http2);
+}

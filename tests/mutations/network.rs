@@ -1,13 +1,26 @@
 //! What a gate reads of both its sides, and what must hold of it. Fuzz targets too, as `targets` is.
 
+use std::cell::Cell;
+use std::convert::Infallible;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
 
 use clawjail::egress::answers::{self, Looked};
+use clawjail::egress::authority::Version;
 use clawjail::egress::explicit::{self, Asked};
 use clawjail::egress::hello::{self, Hello};
+use clawjail::egress::http::{self, head};
 use clawjail::egress::requests::Requests;
 use clawjail::egress::{first, resolver, strays};
+use clawjail::policy::egress::http::Carrier;
 use clawjail::policy::egress::name::Name;
+use hyper::body::{Body, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::task::LocalSet;
 
 fn name(text: &str) -> Name {
     Name::parse(text).expect("it is one")
@@ -80,4 +93,46 @@ pub fn asked(bytes: &[u8]) {
 /// What the kernel tells of datagrams that it denied.
 pub fn denied(bytes: &[u8]) {
     assert!(strays::read(bytes).len() <= bytes.len() / 16);
+}
+
+/// All that a client of HTTP/2 ever says. The conversation ends with it, and what is sent on of a request is for the host that was
+/// connected to, in whichever version, and reads as what it was.
+pub fn http2(bytes: &[u8]) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let served = async {
+        let stream = TokioIo::new(tokio::io::join(bytes, tokio::io::sink()));
+        let under_way = Rc::new(Cell::new(0));
+        let service = service_fn(move |request| one_of_many(request, under_way.clone()));
+        let ended = tokio::time::timeout(Duration::from_secs(4), http::bounded().serve_connection(stream, service));
+        // Whatever came of it is an answer to such bytes.
+        let _ = ended.await.expect("it ends when they do");
+    };
+    LocalSet::new().block_on(&runtime, served);
+}
+
+async fn one_of_many(request: Request<Incoming>, under_way: Rc<Cell<usize>>) -> Result<Response<String>, Infallible> {
+    under_way.set(under_way.get() + 1);
+    assert!(under_way.get() <= 128, "more beside each other than there may be");
+    let (parts, mut body) = request.into_parts();
+    if let Ok(asked) = head::read(&parts, &name("good.example"), 443) {
+        for version in [Version::One, Version::Two] {
+            sent_on(&asked, parts.headers.clone(), version);
+        }
+    }
+    while let Some(Ok(_)) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {}
+    under_way.set(under_way.get() - 1);
+    Ok(Response::new("read".to_owned()))
+}
+
+fn sent_on(asked: &head::Asked, fields: hyper::HeaderMap, version: Version) {
+    let host = name("good.example");
+    let at = head::At { name: &host, port: 443, over: Carrier::Tls, version };
+    let sent = head::write(asked, fields, at).expect("what was read can be written").body(()).expect("a request");
+    let (parts, ()) = sent.into_parts();
+    let again = head::read(&parts, &host, 443).expect("what was written can be read");
+    assert_eq!((again.path.as_str(), &again.query), (asked.path.as_str(), &asked.query));
+    assert_eq!((&again.method, again.websocket), (&asked.method, asked.websocket));
+    assert!(
+        !["te", "trailer", "keep-alive", "proxy-authorization"].iter().any(|field| parts.headers.contains_key(*field))
+    );
 }

@@ -186,11 +186,7 @@ where
             }
         }
         Version::Two => {
-            let mut builder = http2::Builder::new(Here);
-            builder.initial_stream_window_size(WINDOWS.0).initial_connection_window_size(WINDOWS.1);
-            let longest = u32::try_from(LONGEST_HEAD).unwrap_or(u32::MAX);
-            builder.max_concurrent_streams(MOST_STREAMS).max_header_list_size(longest);
-            let mut served = pin!(builder.serve_connection(io, service));
+            let mut served = pin!(bounded().serve_connection(io, service));
             let _ = tokio::select! {
                 ended = served.as_mut() => ended,
                 () = gone.notified() => {
@@ -200,4 +196,13 @@ where
             };
         }
     }
+}
+
+/// HTTP/2 toward a client, with bounds on all that it may have under way.
+pub fn bounded() -> http2::Builder<Here> {
+    let mut builder = http2::Builder::new(Here);
+    builder.initial_stream_window_size(WINDOWS.0).initial_connection_window_size(WINDOWS.1);
+    let longest = u32::try_from(LONGEST_HEAD).unwrap_or(u32::MAX);
+    builder.max_concurrent_streams(MOST_STREAMS).max_header_list_size(longest);
+    builder
 }

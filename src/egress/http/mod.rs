@@ -29,12 +29,12 @@ use crate::policy::egress::name::Name;
 mod body;
 mod carry;
 mod exchange;
-mod head;
+pub mod head;
 mod rewound;
 mod tunnel;
 mod upstream;
 
-pub use carry::{Begun, serve};
+pub use carry::{Begun, bounded, serve};
 
 /// All that a gate needs to look into requests.
 pub struct Looking {
