@@ -213,13 +213,12 @@ const LOG_CONFIG: u16 = 4 << 8 | 1;
 fn open_log() -> Result<OwnedFd, Errno> {
     let log = Netlink::open(SockProtocol::NetlinkNetFilter)?;
     let [high, low] = GROUP.to_be_bytes();
-    let group = || Attributes::after(&[0, 0, high, low]);
     const BIND: u8 = 1;
     const PACKETS: u8 = 2;
     let [a, b, c, d] = SNAPSHOT.to_be_bytes();
     // Each at once: the kernel would gather a hundred first.
-    let how = group().bytes(2, &[a, b, c, d, PACKETS, 0]).number(5, 1);
-    log.send(&Batch::default().ask(LOG_CONFIG, 0, &group().bytes(1, &[BIND])))?;
+    let group = Attributes::after(&[0, 0, high, low]);
+    let how = group.bytes(1, &[BIND]).bytes(2, &[a, b, c, d, PACKETS, 0]).number(5, 1);
     log.send(&Batch::default().ask(LOG_CONFIG, 0, &how))?;
     log.into_listener()
 }
