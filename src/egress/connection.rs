@@ -26,7 +26,7 @@ use super::first::{self, First};
 use super::follow;
 use super::gate::Gate;
 use super::hello::{self, Hello};
-use super::http::{self, Looking, Way};
+use super::http::{self, Asks, Looking};
 use super::listen;
 use super::names::Meaning;
 use super::record::Open;
@@ -250,7 +250,8 @@ pub async fn carry(gate: &Rc<Gate>, client: TcpStream, dialled: Dialled, target:
     let checked = check(spoken, &name, contact.port, &said);
     match checked.and_then(|speech| look(gate, &name, contact.port, (speech, spoken), &said)) {
         Ok(Speech::LookedInto(over, looking)) => {
-            let begun = http::Begun { client, server, said, name, over, account: purse.account };
+            let account = purse.account;
+            let begun = http::Begun { client, server, said, name, over, account, asks: Asks::Often };
             http::serve(gate.clone(), looking, begun, contact).await;
         }
         Ok(Speech::Requests(mut requests)) => match follow::first_requests(&mut requests, &said, &gate.meter) {
@@ -372,14 +373,8 @@ fn look(
     (speech, spoken): (Speech, Option<First>),
     said: &[u8],
 ) -> Result<Speech, Denied> {
-    match (http::way(&gate.rules, name, port, spoken, said), &gate.looking) {
-        (Way::Past, _) => Ok(speech),
-        (Way::Into(over), Some(looking)) => Ok(Speech::LookedInto(over, looking.clone())),
-        (Way::NoRequests | Way::Into(_), _) => Err(Denied::by(
-            format!("[[egress.http]] `{name}` allows requests alone"),
-            "speak HTTP to it, or have the operator allow it in `allow` of [egress] without rules for requests",
-        )),
-    }
+    let looked_into = http::look(gate, name, port, spoken, said)?;
+    Ok(looked_into.map_or(speech, |(over, looking)| Speech::LookedInto(over, looking)))
 }
 
 /// Relays to the end.

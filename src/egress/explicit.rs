@@ -3,7 +3,7 @@
 //! ```text
 //!   request --no word of ours--> 407
 //!     '--CONNECT host:port--> judged, dialled --> 200 --> what is said next is held against the name, as behind any gate
-//!     '--GET http://host/..--> judged, dialled --> written anew for that host, and the connection ends with the answer
+//!     '--GET http://host/..--> judged, dialled --> looked into, or written anew for that host; the connection ends with the answer
 //! ```
 //!
 //! Owns the reading of what a proxy is asked. Judging, dialling and relaying are those of every connection.
@@ -25,8 +25,10 @@ use tokio::time::timeout;
 use super::budget::Purse;
 use super::connection::{self, Target};
 use super::dial::Dialled;
+use super::first::First;
 use super::follow;
 use super::gate::Gate;
+use super::http::{self, Asks, Begun};
 use super::listen::{MOST, accept};
 use super::relay;
 use super::requests::{Requests, without_proxy};
@@ -179,14 +181,28 @@ async fn say(client: &TcpStream, answer: &[u8]) {
 }
 
 /// One request without TLS, and the connection's end with its answer: the next can be for another host.
-async fn forward(gate: &Gate, client: TcpStream, dialled: Dialled, target: Target, contact: Contact, said: Vec<u8>) {
+async fn forward(
+    gate: &Rc<Gate>,
+    client: TcpStream,
+    dialled: Dialled,
+    target: Target,
+    contact: Contact,
+    said: Vec<u8>,
+) {
     let Dialled { stream: server, address, account } = dialled;
     let purse = Purse { meter: &gate.meter, account };
     let address = address.map(|address| address.to_string()).or(contact.address);
     let contact = Contact { address, spoken: Some("http".into()), ..contact };
     let _ = client.set_nodelay(true);
     let mut requests = match target {
-        Target::Name(name) => Requests::only_one(name, contact.port),
+        Target::Name(name) => match http::look(gate, &name, contact.port, Some(First::Http), &said) {
+            Ok(None) => Requests::only_one(name, contact.port),
+            Ok(Some((over, looking))) => {
+                let begun = Begun { client, server, said, name, over, account: purse.account, asks: Asks::Once };
+                return http::serve(gate.clone(), looking, begun, contact).await;
+            }
+            Err(denied) => return connection::refuse(gate, client, &denied, contact, &said).await,
+        },
         Target::Address(address) => {
             let Some(said) = without_proxy(&said) else { return connection::reset(client) };
             let rule = format!("an address that `allow` names ({address})");

@@ -18,7 +18,7 @@ use nix::unistd::{Pid, getpid};
 
 use super::cgroup::Group;
 use super::channel::{Arrived, Channel};
-use super::gate::Gate;
+use super::gate::{Gate, Trust};
 use super::init::{self, Birth};
 use super::removal::remove_tree;
 use crate::confine::Failed;
@@ -181,6 +181,16 @@ impl Jail {
         self.private_lock = Some(lock(&path).map_err(&failed)?);
         drop(failed);
         Ok(self.private.insert(path))
+    }
+
+    /// Says whom to trust where there is no view that could hold it: in a place that the command may only read.
+    pub fn give_trust(&self, trust: &Trust) -> Result<(), Failed> {
+        let Some(private) = &self.private else { return Ok(()) };
+        let place = private.join("trust");
+        let failed = |error: std::io::Error| Failed::on("give_trust", &place)(errno_of(&error));
+        std::fs::create_dir(&place).map_err(failed)?;
+        std::fs::write(place.join("trust.pem"), &trust.pem).map_err(failed)?;
+        std::fs::write(place.join("trust.jks"), &trust.jks).map_err(failed)
     }
 
     /// Ends everything in the jail and removes what it had.

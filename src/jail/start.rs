@@ -172,9 +172,11 @@ impl Settled {
         let init = jail.init;
         let begin = || Gate::begin(live, &prepared.plan.egress, setting.own, init, memory, door);
         if prepared.plan.egress.end_tls() {
-            // The view holds whom to trust, which the gate says.
+            // The view, or what stands for it, holds whom to trust, which the gate says.
             let gate = begin()?;
-            order(&jail, &prepared, &private, keeps, (port, gate.trust()?))?;
+            let trust = gate.trust()?;
+            jail.give_trust(&trust)?;
+            order(&jail, &prepared, &private, keeps, (port, trust))?;
             jail.gate = Some(gate);
         } else {
             order(&jail, &prepared, &private, keeps, (port, Trust::default()))?;

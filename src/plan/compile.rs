@@ -177,12 +177,6 @@ fn refuse_proxied(profile: &Profile, host: &HostFacts, rule: &Rule) -> Result<()
     if host.landlock_abi < TCP {
         return no("and this kernel cannot keep TCP to one port (Landlock ABI 4, Linux 6.7)", "use a newer kernel");
     }
-    if profile.egress.rules.end_tls() {
-        return no(
-            "by rules for requests, which need a view that the jail trusts",
-            "allow the host in `allow` of [egress]",
-        );
-    }
     if profile.egress.rules.allow.iter().any(|rule| rule.over == Over::Only(Protocol::Udp)) {
         return no("beside rules for UDP, which a proxy does not carry", "use a profile without rules for UDP");
     }
@@ -313,7 +307,8 @@ fn make_environment(
     }
     let rules = &profile.egress.rules;
     if rules.end_tls() {
-        environment.extend(view::TRUST_VARIABLES.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let bare = paths.home == Path::new(view::BARE_HOME);
+        environment.extend(view::variables_of_trust(if bare { view::BARE_TRUST } else { view::TRUST_PLACE }));
     }
     let stand_ins = rules.secrets.iter().filter_map(|(name, secret)| Some((secret.env.clone()?, stand_in(name))));
     environment.extend(stand_ins);

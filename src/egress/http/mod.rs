@@ -10,6 +10,7 @@
 //! relayed unseen because something went wrong: then each request is answered with what did.
 
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
@@ -20,11 +21,12 @@ use rustls::{CipherSuite, ClientConfig, RootCertStore, SupportedCipherSuite};
 
 use super::authority::{Authority, Version};
 use super::first::First;
+use super::gate::Gate;
 use super::roots;
 use super::secrets::Secrets;
-use crate::policy::egress::Rules;
 use crate::policy::egress::http::{Carrier, Look};
 use crate::policy::egress::name::Name;
+use crate::policy::egress::{Denied, Rules};
 
 mod body;
 mod carry;
@@ -34,7 +36,7 @@ mod rewound;
 mod tunnel;
 mod upstream;
 
-pub use carry::{Begun, bounded, serve};
+pub use carry::{Asks, Begun, bounded, serve};
 
 /// All that a gate needs to look into requests.
 pub struct Looking {
@@ -109,7 +111,7 @@ impl Prepared {
 
 /// What is to be done with a connection to a host by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+enum Way {
     /// It is looked into.
     Into(Carrier),
     /// It is no business of ours.
@@ -118,11 +120,29 @@ pub enum Way {
     NoRequests,
 }
 
+/// Who looks into a connection that began like this, and by what it comes; nobody where that is no business of ours.
+pub fn look(
+    gate: &Gate,
+    name: &Name,
+    port: u16,
+    spoken: Option<First>,
+    said: &[u8],
+) -> Result<Option<(Carrier, Rc<Looking>)>, Denied> {
+    match (way(&gate.rules, name, port, spoken, said), &gate.looking) {
+        (Way::Past, _) => Ok(None),
+        (Way::Into(over), Some(looking)) => Ok(Some((over, looking.clone()))),
+        (Way::NoRequests | Way::Into(_), _) => Err(Denied::by(
+            format!("[[egress.http]] `{name}` allows requests alone"),
+            "speak HTTP to it, or have the operator allow it in `allow` of [egress] without rules for requests",
+        )),
+    }
+}
+
 /// Ports on which TLS is HTTP inside, whatever the client offers.
 const WEB: [u16; 1] = [443];
 
 /// What is to be done where the client began like this.
-pub fn way(rules: &Rules, name: &Name, port: u16, spoken: Option<First>, said: &[u8]) -> Way {
+fn way(rules: &Rules, name: &Name, port: u16, spoken: Option<First>, said: &[u8]) -> Way {
     let ruled = rules.for_requests(name, port).next().is_some();
     match spoken {
         Some(First::Tls) if ruled => Way::Into(Carrier::Tls),
