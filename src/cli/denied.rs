@@ -61,9 +61,6 @@ fn line(denial: &Denial, profile: &str) -> String {
 }
 
 fn hint(denial: &Denial) -> Option<String> {
-    let line = denial.grant.as_ref().map(|grant| printable(&grant.line));
-    match denial.mechanism.as_str() {
-        "gate" => Some(format!("hint: {}", printable(&denial.remedy))),
-        _ => line.map(|line| format!("hint: a profile of your own would need {line}")),
-    }
+    let tells = denial.mechanism == "gate" || denial.grant.is_some();
+    tells.then(|| format!("hint: {}", printable(&denial.remedy)))
 }

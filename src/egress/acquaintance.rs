@@ -6,8 +6,8 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use crate::policy::egress::Denied;
 use crate::policy::egress::terms::FirstContact;
+use crate::policy::egress::{Denied, ONLY_IF};
 use crate::verdict::run::Met;
 
 /// What one jail's agent knows.
@@ -31,7 +31,7 @@ impl Acquaintance {
         }
         let met = match first {
             FirstContact::Deny => {
-                let remedy = format!("have the operator say that it is known: `clawjail contacts add {host}`");
+                let remedy = format!("{ONLY_IF}have the operator say that it is known: `clawjail contacts add {host}`");
                 return Err(Denied::by("first contact: `first_contact` is `deny`", remedy));
             }
             FirstContact::Flag => Met::Flagged,

@@ -20,7 +20,7 @@ use super::resolver::Resolver;
 use crate::policy::egress::address::normal;
 use crate::policy::egress::name::Name;
 use crate::policy::egress::rule::{Host, Protocol};
-use crate::policy::egress::{Asked, Decision, Denied, Rules};
+use crate::policy::egress::{Asked, Decision, Denied, ONLY_IF, Rules};
 
 /// How long one address may take, and after what time the next is tried beside it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -144,7 +144,7 @@ pub fn judge(rules: &Rules, protocol: Protocol, address: IpAddr, port: u16, aske
     }
     // A public address can be the host's own, and what listens there may mean to be reached from here alone.
     is_own(address, port).then(|| {
-        let remedy = format!("have the operator name it exactly: `{address}:{port}` in `allow` of [egress]");
+        let remedy = format!("{ONLY_IF}have the operator name it exactly: `{address}:{port}` in `allow` of [egress]");
         Denied::by("built in: an address of the host itself", remedy)
     })
 }

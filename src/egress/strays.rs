@@ -13,6 +13,7 @@ use tokio::io::Interest;
 use super::connection::PROBE;
 use super::gate::Gate;
 use super::names::Meaning;
+use crate::policy::egress::ONLY_IF;
 use crate::sys::readiness;
 use crate::verdict::run::{self, Attempt, Contact};
 
@@ -68,7 +69,7 @@ fn note(gate: &Gate, stray: Stray) {
     let (rule, remedy) = if protocol == UDP {
         (
             "nothing allows it over UDP",
-            format!("use TCP, or have the operator add `udp://{host}` to `allow` in [egress]"),
+            format!("use TCP, or, {ONLY_IF}have the operator add `udp://{host}` to `allow` in [egress]"),
         )
     } else {
         ("built in: neither TCP nor UDP", "nothing opens it".to_owned())

@@ -6,7 +6,11 @@ use super::Denial;
 use super::activity;
 use super::evidence::{Doer, Grant, text};
 use super::observed::Denied;
-use super::run::{Decision, Ended};
+use super::run::{Contact, Decision, Ended};
+use crate::policy::egress::ONLY_IF;
+
+/// What a remedy begins with that lets something through: an attacker who is denied wants nothing more than its line pasted.
+const ASKED: &str = "the command asked for it; ";
 
 /// What the word `remedy` says where only a person outside may do it.
 const BY_A_PERSON: &str = "have a person set it on the host, outside of any jail";
@@ -14,7 +18,7 @@ const BY_A_PERSON: &str = "have a person set it on the host, outside of any jail
 /// Those of broker and kernel, then those of the gate.
 pub fn of(ended: &Ended) -> Vec<Denial> {
     let at_the_gate = ended.reached.contacts.iter().filter(|contact| contact.decision == Decision::Denied);
-    ended.denials.iter().map(denial).chain(at_the_gate.map(activity::denial)).collect()
+    ended.denials.iter().map(denial).chain(at_the_gate.map(by_the_gate)).collect()
 }
 
 fn denial(denied: &Denied) -> Denial {
@@ -55,9 +59,19 @@ fn grant(denied: &Denied, what: &str) -> Option<Grant> {
     }
 }
 
+fn by_the_gate(contact: &Contact) -> Denial {
+    let denial = activity::denial(contact);
+    // Asked without a command, the rules give the same remedy.
+    if denial.remedy.contains(ONLY_IF) {
+        Denial { remedy: format!("{ASKED}{}", denial.remedy), ..denial }
+    } else {
+        denial
+    }
+}
+
 fn remedy(denied: &Denied, grant: Option<&Grant>) -> String {
     if let Some(grant) = grant {
-        return format!("add to a profile of your own: {}", grant.line);
+        return format!("{ASKED}{ONLY_IF}add to a profile of your own: {}", grant.line);
     }
     match (denied.mechanism.as_str(), denied.kind.as_str()) {
         ("broker", "set" | "settings") => BY_A_PERSON.into(),

@@ -75,6 +75,9 @@ pub struct Denied {
     pub remedy: String,
 }
 
+/// What comes before a remedy that lets something through: a host that was asked for is not a host that was vouched for.
+pub const ONLY_IF: &str = "only if you trust it, ";
+
 impl Denied {
     /// Denied by `rule`; the remedy is to say otherwise there.
     pub fn by(rule: impl Into<String>, remedy: impl Into<String>) -> Denied {
@@ -84,12 +87,12 @@ impl Denied {
     fn by_rule(rule: &Rule) -> Denied {
         Denied::by(
             format!("deny `{}` ({})", rule.text, rule.from),
-            "have the operator take it out of `deny` in [egress]",
+            format!("{ONLY_IF}have the operator take it out of `deny` in [egress]"),
         )
     }
 
     fn by_nothing(what: &str) -> Denied {
-        Denied::by("nothing allows it", format!("have the operator add `{what}` to `allow` in [egress]"))
+        Denied::by("nothing allows it", format!("{ONLY_IF}have the operator add `{what}` to `allow` in [egress]"))
     }
 }
 
@@ -205,7 +208,7 @@ fn by_special(special: &Special, what: &str) -> Denied {
     match special.opened {
         Opened::Never => Denied::by(rule, "nothing opens it"),
         Opened::ByAddress | Opened::ByNetwork => {
-            Denied::by(rule, format!("have the operator name it exactly: `{what}` in `allow` of [egress]"))
+            Denied::by(rule, format!("{ONLY_IF}have the operator name it exactly: `{what}` in `allow` of [egress]"))
         }
     }
 }

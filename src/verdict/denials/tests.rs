@@ -25,6 +25,27 @@ fn what_a_list_of_the_profile_would_allow_has_a_line_of_toml_and_what_a_shield_k
 }
 
 #[test]
+fn a_remedy_that_lets_something_through_says_first_that_the_command_asked_for_it() {
+    let remedy = |mechanism, kind, what: &[u8], rule| denial(&denied(mechanism, kind, what, rule)).remedy;
+    let first = "the command asked for it; only if you trust it, add to a profile of your own: ";
+    for (mechanism, kind, what) in [
+        ("network", "look_up", b"evil.example".as_slice()),
+        ("network", "connect", b"192.0.2.1:443"),
+        ("view", "read", b"/data/x"),
+        ("landlock", "execute", b"/data/x"),
+    ] {
+        let said = remedy(mechanism, kind, what, "");
+        let line = said.strip_prefix(first).unwrap_or_else(|| panic!("{said}"));
+        assert!(line.contains(" = [\""), "{said}");
+    }
+    for (mechanism, kind, what, rule) in
+        [("limit", "limit", b"memory".as_slice(), ""), ("broker", "create", b"/w/x", "x")]
+    {
+        assert!(!remedy(mechanism, kind, what, rule).contains("trust"), "{kind}");
+    }
+}
+
+#[test]
 fn the_hint_begins_with_what_most_likely_ended_the_attempt_and_has_two_sentences_at_most() {
     let all = [
         denial(&denied("seccomp", "system_call", b"ptrace", "")),

@@ -15,7 +15,7 @@ use path::{Path, glob};
 
 use super::name::Name;
 use super::rule::{Protocol, Rule};
-use super::{Denied, Rules};
+use super::{Denied, ONLY_IF, Rules};
 
 /// One rule for requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,7 +149,7 @@ impl Rules {
             let _ = write!(rule, "{}{}", if index == 0 { "" } else { "; " }, other.summary());
         }
         let remedy = format!(
-            "have the operator add a rule for {} `{}` to [[egress.http]] of `{}`",
+            "{ONLY_IF}have the operator add a rule for {} `{}` to [[egress.http]] of `{}`",
             request.method,
             request.path.as_str(),
             request.name
