@@ -18,6 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 use super::ahead::{Ahead, Setting};
+use super::auditing::Auditing;
 use super::channel::{Arrived, Channel};
 use super::contacts::Memory;
 use super::launcher::answer;
@@ -26,8 +27,8 @@ use super::not_started::NotStarted;
 use super::start::{self, Own, Raised};
 use super::stdio::{self, Given};
 use super::usage;
-use super::watch::GRACE;
-use super::witness::Witness;
+use super::watch::{GRACE, together};
+use super::witness::{self, Witness};
 use crate::confine::Failed;
 use crate::sys::memory;
 use crate::wire::privsep::{
@@ -52,6 +53,8 @@ pub struct Kept<'a> {
     quiet: Instant,
     // How many processes the kernel had killed for lack of memory when a run last ended.
     starvations: u64,
+    // The kernel's own records of it, where they are read.
+    audit: Option<Auditing>,
 }
 
 /// One run in the jail.
@@ -100,6 +103,7 @@ pub fn open<'a>(
     let (setting, mut raised) = start::raise(request, ahead, Keeps::ManyRuns)?;
     let membership = start::await_membership(&mut raised.jail)?;
     let plan = &raised.prepared.plan;
+    let audit = witness::auditing(plan, raised.prepared.ids.uid);
     let opened = Opened {
         plan: raised.digest.clone(),
         profile: plan.profile.clone(),
@@ -121,6 +125,7 @@ pub fn open<'a>(
         opened: now,
         quiet: now,
         starvations: 0,
+        audit,
     })
 }
 
@@ -132,6 +137,7 @@ fn bytes(path: &Path) -> Vec<u8> {
 struct Ready {
     init: bool,
     supervisor: bool,
+    audit: bool,
     runs: Vec<Run>,
 }
 
@@ -140,6 +146,7 @@ impl Kept<'_> {
     pub fn attend(mut self) -> Result<Closing, Failed> {
         let closing = loop {
             let ready = self.wait()?;
+            self.audit.iter_mut().filter(|_| ready.audit).for_each(Auditing::read);
             if ready.init && !self.hear_init()? {
                 break Closing::Broken;
             }
@@ -163,6 +170,7 @@ impl Kept<'_> {
             PollFd::new(self.supervisor.as_fd(), PollFlags::POLLIN),
         ];
         let attended = || self.inside.iter().filter_map(|(run, inside)| Some((*run, inside.channel.as_ref()?)));
+        watched.extend(self.audit.as_ref().map(|audit| PollFd::new(audit.ready(), PollFlags::POLLIN)));
         watched.extend(attended().map(|(_, channel)| PollFd::new(channel.as_fd(), PollFlags::POLLIN)));
         let left = self.next_time().saturating_duration_since(Instant::now());
         // Rounded up, so that the last wait is not a busy one.
@@ -173,8 +181,9 @@ impl Kept<'_> {
         }
         let mut ready = watched.iter().map(|watched| watched.any().unwrap_or(true));
         let (init, supervisor) = (ready.next().unwrap_or(true), ready.next().unwrap_or(true));
+        let audit = self.audit.is_some() && ready.next().unwrap_or(true);
         let runs = attended().zip(ready).filter(|(_, ready)| *ready).map(|((run, _), _)| run).collect();
-        Ok(Ready { init, supervisor, runs })
+        Ok(Ready { init, supervisor, audit, runs })
     }
 
     fn next_time(&self) -> Instant {
@@ -252,7 +261,12 @@ impl Kept<'_> {
         let own = Own::of(request, plan, &command, stdio.relayed);
         let run = self.next;
         self.next = self.next.wrapping_add(1);
-        self.raised.jail.start(run, command, &stdio.for_init())?;
+        // Before anything can be denied.
+        self.audit.iter_mut().for_each(|audit| audit.enter(run));
+        if let Err(failed) = self.raised.jail.start(run, command, &stdio.for_init()) {
+            self.audit.iter_mut().for_each(|audit| audit.forget(run));
+            return Err(failed.into());
+        }
         let inside = Inside {
             channel: None,
             began,
@@ -296,6 +310,7 @@ impl Kept<'_> {
             FromInit::Running(run, findings) => self.announce(run, &findings, descriptors.pop()),
             FromInit::NotStarted(run, failure) => {
                 if let Some(inside) = self.inside.remove(&run) {
+                    self.audit.iter_mut().for_each(|audit| audit.forget(run));
                     tell(inside.channel.as_ref(), &FromLauncher::Failed(failure), &[]);
                 }
             }
@@ -311,6 +326,7 @@ impl Kept<'_> {
     /// Ends a run that was not said to have begun.
     fn give_up(&mut self, run: Run, failed: Failed) {
         if let Some(inside) = self.inside.remove(&run) {
+            self.audit.iter_mut().for_each(|audit| audit.forget(run));
             tell(inside.channel.as_ref(), &FromLauncher::Failed(super::failure(failed)), &[]);
         }
     }
@@ -333,6 +349,7 @@ impl Kept<'_> {
 
     fn end(&mut self, run: Run, last: Last) {
         let Some(inside) = self.inside.remove(&run) else { return };
+        let audited = self.audit.as_mut().map(|audit| audit.leave(run, last.end));
         let started = last.findings.map(|findings| self.describe(&inside, &findings));
         if started.is_none() && !inside.announced {
             let failed = Failed::at("become_command")(Errno::ESRCH);
@@ -356,8 +373,8 @@ impl Kept<'_> {
             out_of_memory: starved,
             used,
             peaks: inside.witness.peaks(&used, &limited),
-            denials: last.denials.into_iter().chain(limited).collect(),
-            watch: inside.witness.watch(&last.observed, None),
+            denials: together(last.denials, audited.as_ref(), limited),
+            watch: inside.witness.watch(&last.observed, audited.as_ref()),
             observed: last.observed,
             reached: self.raised.jail.reached(inside.began.elapsed()),
         };

@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod ahead;
 pub mod asker;
 pub mod asking;
+pub mod audit_record;
 pub mod auditing;
 pub mod beside;
 pub mod broker;

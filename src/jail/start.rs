@@ -46,7 +46,8 @@ pub fn start(
     let stdio = stdio::choose(given, request.terminal, &prepared.plan, jail.birth.tier)?;
     let own = Own::of(request, &prepared.plan, &command, stdio.relayed);
     // Before anything can be denied.
-    let audit = witness::auditing(&prepared.plan, prepared.ids.uid);
+    let mut audit = witness::auditing(&prepared.plan, prepared.ids.uid);
+    audit.iter_mut().for_each(|audit| audit.enter(ONLY));
     jail.start(ONLY, command, &stdio.for_init())?;
     let witness = Witness::new(&prepared.plan, &jail.group);
     let running = Running { jail, deadline: own.wall_ms, began, witness, audit, ends: stdio.ends };

@@ -157,7 +157,7 @@ pub fn ended(running: Running, last: FromInit, cause: Option<Cause>) -> Result<O
         peak_processes: counted.peak_processes,
         transferred: counted.transferred,
     };
-    let audited = running.audit.map(|audit| audit.finish(end));
+    let audited = running.audit.map(|mut audit| audit.leave(ONLY, end));
     let limited = running.witness.limited(&running.jail.group, end, counted.out_of_memory);
     let ended = Ended {
         end,
@@ -174,7 +174,7 @@ pub fn ended(running: Running, last: FromInit, cause: Option<Cause>) -> Result<O
 }
 
 /// All denials of a run. What init saw itself is not told again as the kernel tells it.
-fn together(denials: Vec<Denied>, audited: Option<&Audited>, limited: Vec<Denied>) -> Vec<Denied> {
+pub fn together(denials: Vec<Denied>, audited: Option<&Audited>, limited: Vec<Denied>) -> Vec<Denied> {
     let known = |one: &&Denied| !denials.iter().any(|seen| seen.what == one.what && seen.kind == one.kind);
     let recorded: Vec<Denied> =
         audited.map(|audited| &audited.denials).into_iter().flatten().filter(known).cloned().collect();

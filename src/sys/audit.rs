@@ -37,6 +37,8 @@ pub struct Records {
     control: OwnedFd,
     // Gets records of all kinds, and has no room for them: what the kernel drops there it counts, at no cost to us.
     tally: OwnedFd,
+    // What it had room for all the same.
+    kept: u64,
 }
 
 /// The state of the host's audit. `struct audit_status`.
@@ -66,7 +68,7 @@ impl Records {
         let tally = open()?;
         setsockopt(&tally, sockopt::RcvBuf, &1)?;
         bind(tally.as_raw_fd(), &NetlinkAddr::new(0, READLOG))?;
-        Ok(Records { socket, control: open()?, tally })
+        Ok(Records { socket, control: open()?, tally, kept: 0 })
     }
 
     /// What becomes readable with the next one.
@@ -116,14 +118,13 @@ impl Records {
         drops(self.socket.as_fd())
     }
 
-    /// How many records of all kinds there were. To be asked once.
-    pub fn all(&self) -> u64 {
-        let mut kept: u64 = 0;
+    /// How many records of all kinds there were.
+    pub fn all(&mut self) -> u64 {
         loop {
             match recv(self.tally.as_raw_fd(), &mut [0; HEADER], MsgFlags::MSG_DONTWAIT) {
-                Ok(_) => kept = kept.saturating_add(1),
+                Ok(_) => self.kept = self.kept.saturating_add(1),
                 Err(Errno::ENOBUFS) => {}
-                Err(_) => return kept.saturating_add(drops(self.tally.as_fd())),
+                Err(_) => return self.kept.saturating_add(drops(self.tally.as_fd())),
             }
         }
     }

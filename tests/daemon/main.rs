@@ -18,6 +18,7 @@ mod schema;
 mod service;
 
 mod appearing;
+mod audited;
 mod background;
 mod beside;
 mod callers;
