@@ -7,21 +7,11 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::answer;
+use super::socket::set_number;
 
 /// Lets a socket for IPv6, also a raw one, send from addresses that no interface has. `IPV6_FREEBIND`.
 pub fn let_send_from_anywhere(socket: BorrowedFd<'_>) -> Result<(), Errno> {
-    let yes: libc::c_int = 1;
-    // SAFETY: `yes` outlives the call, which reads as many bytes of it as it is said to have.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_IPV6,
-            libc::IPV6_FREEBIND,
-            (&raw const yes).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    Errno::result(result).map(drop)
+    set_number(socket, libc::IPPROTO_IPV6, libc::IPV6_FREEBIND, 1)
 }
 
 /// Sets `IFF_UP` on the interface `name` of this network namespace. `SIOCSIFFLAGS`.

@@ -14,13 +14,23 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
 
 /// Says how many bytes have to be there before somebody is woken for them. socket(7), `SO_RCVLOWAT`.
 pub fn wake_from(socket: BorrowedFd<'_>, bytes: libc::c_int) -> Result<(), Errno> {
-    // SAFETY: `bytes` outlives the call, which reads as much of it as it is said to have.
+    set_number(socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes)
+}
+
+/// Sets an option that is a number. setsockopt(2).
+pub(super) fn set_number(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    option: libc::c_int,
+    number: libc::c_int,
+) -> Result<(), Errno> {
+    // SAFETY: `number` outlives the call, which reads as much of it as it is said to have.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RCVLOWAT,
-            (&raw const bytes).cast(),
+            level,
+            option,
+            (&raw const number).cast(),
             size_of::<libc::c_int>() as libc::socklen_t,
         )
     };
