@@ -9,7 +9,8 @@
 //! ```
 //!
 //! The sockets are made here and belong to this namespace for ever; whoever holds them serves it from outside. Without
-//! them, or when their holder ends, every connection is refused: the namespace has no other way.
+//! them, or when their holder ends, a connection is refused, or answered by a server of the jail's own that listens on every
+//! address: the namespace has no other way.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
