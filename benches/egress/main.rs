@@ -13,6 +13,7 @@ mod bulk;
 mod ground;
 mod load;
 mod peers;
+mod relay;
 mod server;
 mod setup;
 mod tls;
