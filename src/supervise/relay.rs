@@ -64,21 +64,34 @@ pub fn drain(from: OwnedFd, to: OwnedFd, limit: Option<u64>, tally: &Tally, endi
     copy_output(File::from(from), File::from(to), limit, tally, ending);
 }
 
-/// Waits until there is something to read. False when nothing more will be waited for.
-fn comes(from: &File, ending: &Ending) -> bool {
+/// What is to be read of a stream of output.
+enum Next {
+    /// Whatever there is.
+    Bytes,
+    /// What is there, and no more than a pipe holds: its end has come, and who was left behind in a jail may write on for ever.
+    Last,
+    /// Nothing.
+    Nothing,
+}
+
+/// Waits until there is something to read, or will not be.
+fn next(from: &File, ending: &Ending) -> Next {
     let from = PollFd::new(from.as_fd(), PollFlags::POLLIN);
     let (mut watched, patience) = match ending {
-        Ending::Eof => return true,
+        Ending::Eof => return Next::Bytes,
         Ending::Told(told) => (vec![from, PollFd::new(told.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE),
         Ending::Over => (vec![from], PollTimeout::ZERO),
     };
-    loop {
-        match poll(&mut watched, patience) {
-            Err(Errno::EINTR) => {}
-            Err(_) => return false,
-            // What is there comes first.
-            Ok(_) => return watched.first().is_some_and(|from| from.any().unwrap_or(true)),
+    while let Err(errno) = poll(&mut watched, patience) {
+        if errno != Errno::EINTR {
+            return Next::Nothing;
         }
+    }
+    let mut come = watched.iter().map(|watched| watched.any().unwrap_or(true));
+    match (come.next().unwrap_or(false), come.next()) {
+        (true, Some(false)) => Next::Bytes,
+        (true, Some(true) | None) => Next::Last,
+        (false, _) => Next::Nothing,
     }
 }
 
@@ -105,14 +118,22 @@ fn copy(from: &mut File, to: &mut File) -> std::io::Result<()> {
 fn copy_output(mut from: File, mut to: File, limit: Option<u64>, tally: &Tally, ending: &Ending) {
     let mut buffer = vec![0; FIRST_CHUNK];
     let mut open = true;
-    while comes(&from, ending) {
-        let count = match from.read(&mut buffer) {
+    let mut left = usize::MAX;
+    loop {
+        left = match next(&from, ending) {
+            Next::Bytes => left,
+            Next::Last => left.min(CHUNK),
+            Next::Nothing => return,
+        };
+        let most = buffer.len().min(left);
+        let count = match from.read(buffer.get_mut(..most).unwrap_or_default()) {
             // EIO is how a terminal's master says that its last user is gone.
             Ok(0) => return,
             Ok(count) => count,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(_) => return,
         };
+        left = left.saturating_sub(count);
         let much = count == buffer.len();
         if much && count < CHUNK {
             // A command with much to say; most have little, and pay for little.
