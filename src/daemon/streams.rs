@@ -22,6 +22,8 @@ pub const CHUNK: usize = 32 << 10;
 const FIRST_CHUNK: usize = 4 << 10;
 /// What a pipe takes without making the writer wait, once it is writable; pipe(7), `PIPE_BUF`.
 const WITHOUT_WAIT: usize = 4096;
+/// What a pipe holds at most that nobody with privileges has enlarged; pipe(7), `/proc/sys/fs/pipe-max-size`.
+const PIPE: usize = 1 << 20;
 
 /// Our end of the streams, and the command's.
 pub struct Pipes {
@@ -202,8 +204,8 @@ pub struct Pump {
 }
 
 impl Pump {
-    /// Moves everything until the last writer is gone. Once the run is `over`, what is there already is moved, and what
-    /// still comes, from whatever the command left behind, is only kept.
+    /// Moves everything until the last writer is gone. Once the run is `over`, what is there already is moved, no more than a pipe
+    /// holds, and what still comes, from whatever the command left behind, is only kept.
     pub async fn run(mut self, mut over: watch::Receiver<bool>) {
         let mut buffer = vec![0; FIRST_CHUNK];
         loop {
@@ -220,10 +222,17 @@ impl Pump {
             if read.is_ok_and(|count| count == buffer.len()) {
                 buffer.resize(CHUNK, 0);
             }
+            if *over.borrow() {
+                break;
+            }
         }
-        // The event loop may not have heard yet of what is there.
-        while let Ok(count @ 1..) = self.from.read_now(&mut buffer) {
+        // The event loop may not have heard yet of what is there. Whoever writes without a pause does not keep the run from its end.
+        let mut left = PIPE;
+        while left > 0
+            && let Ok(count @ 1..) = self.from.read_now(&mut buffer)
+        {
             self.pass_on(buffer.get(..count).unwrap_or_default()).await;
+            left = left.saturating_sub(count);
         }
         tokio::task::spawn_local(self.keep_rest(buffer));
     }

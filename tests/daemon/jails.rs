@@ -213,6 +213,20 @@ fn a_run_cannot_change_what_its_jail_is() {
 }
 
 #[test]
+fn a_run_ends_when_its_command_does_whatever_that_left_behind_goes_on_to_write() {
+    let service = Service::start("");
+    let mut client = service.client();
+    let jail = open(&mut client, &service);
+    let began = Instant::now();
+    let (text, verdict) = sh(&mut client, &jail, "echo before; yes & yes >&2 & true");
+    assert!(text.contains("before") && verdict["exit_code"] == 0, "{verdict}");
+    // What is left is still there, and goes on.
+    let (alive, _) = sh(&mut client, &jail, "pgrep -c yes");
+    assert_eq!(alive.trim(), "2");
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+}
+
+#[test]
 fn the_command_line_opens_uses_and_closes_jails() {
     let service = Service::start("");
     let own = account::own();
