@@ -1,11 +1,11 @@
 //! A jail's gate, as the launcher holds it. What a gate does is `egress`'s; it runs in a process of its own, which lives no
 //! longer than the jail.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fs::File;
-use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -92,6 +92,8 @@ pub struct Gate {
     mark: Option<String>,
     patience: u16,
     word: Cell<Word>,
+    // Where the kernel says whether it sleeps. Opened before anybody waits for an answer.
+    state: OnceCell<File>,
 }
 
 /// What a gate has said that was last asked, or never.
@@ -139,6 +141,7 @@ impl Gate {
                     mark,
                     patience,
                     word: Cell::new(Word::Nothing),
+                    state: OnceCell::new(),
                 })
             }
         }
@@ -178,6 +181,9 @@ impl Gate {
     /// Waits until it serves them.
     pub fn await_ready(&self) -> Result<(), Failed> {
         let failed = Failed::at("open_gate");
+        if let Ok(file) = File::open(format!("/proc/{}/stat", self.process)) {
+            let _ = self.state.set(file);
+        }
         match self.hear(self.patience).map_err(&failed)? {
             FromGate::Ready => Ok(()),
             FromGate::Failed(failure) => Err(Failed {
@@ -241,7 +247,7 @@ impl Gate {
     /// Whether the process waits for something to happen; proc_pid_stat(5). The kernel takes this back with the first packet.
     fn is_asleep(&self) -> bool {
         let mut start = [0; 64];
-        let read = File::open(format!("/proc/{}/stat", self.process)).and_then(|mut file| file.read(&mut start));
+        let read = self.state.get().and_then(|file| file.read_at(&mut start, 0).ok());
         let known = start.get(..read.unwrap_or(0)).unwrap_or_default();
         let mut behind_name = known.rsplit(|byte| *byte == b')');
         behind_name.next().is_some_and(|rest| rest.starts_with(b" S "))
