@@ -143,6 +143,8 @@ pub fn all_plain(three: &[OwnedFd]) -> bool {
 /// Devices that are nothing but their bytes: null, zero, full, random, urandom; null(4), full(4), random(4). Others of the
 /// same major are all of the machine's memory, its ports and its log.
 const PLAIN_DEVICES: [u64; 5] = [3, 5, 7, 8, 9];
+/// Those that take all that is written, and keep none of it: null, zero.
+const SINKS: [u64; 2] = [3, 5];
 
 /// Whether a descriptor can be handed over.
 fn is_plain(descriptor: &OwnedFd, wanted: Use) -> bool {
@@ -152,9 +154,9 @@ fn is_plain(descriptor: &OwnedFd, wanted: Use) -> bool {
 /// How far one reaches in the hands of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reach {
-    /// A device without state: what is written there nobody reads, so it need not be counted either.
+    /// `/dev/null` or `/dev/zero`: what is written there nobody reads, so it need not be counted either.
     Nothing,
-    /// A pipe, or a file opened for this use alone.
+    /// A pipe, or a file opened for this use alone, or another device without state.
     Bytes,
     /// A terminal, a socket, a directory: more than its bytes.
     Further,
@@ -177,7 +179,15 @@ fn reach(descriptor: &OwnedFd, wanted: Use) -> Reach {
     match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
         SFlag::S_IFIFO if only => Reach::Bytes,
         SFlag::S_IFREG if only || matches!(wanted, Use::Read) && is_sealed(descriptor) => Reach::Bytes,
-        SFlag::S_IFCHR if major(stat.st_rdev) == 1 && PLAIN_DEVICES.contains(&minor(stat.st_rdev)) => Reach::Nothing,
+        SFlag::S_IFCHR if major(stat.st_rdev) == 1 => of_device(minor(stat.st_rdev)),
+        _ => Reach::Further,
+    }
+}
+
+fn of_device(minor: u64) -> Reach {
+    match minor {
+        minor if SINKS.contains(&minor) => Reach::Nothing,
+        minor if PLAIN_DEVICES.contains(&minor) => Reach::Bytes,
         _ => Reach::Further,
     }
 }
