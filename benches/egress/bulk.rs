@@ -20,7 +20,6 @@ pub fn print(ground: &Ground, wanted: impl Fn(&str) -> bool) {
         ratio("bulk download, bytes a second", bulk, speed, 0.8);
         let bulk = pair(ground, "requests", &["bulk-tls", &BULK.to_string()]);
         ratio("the same by HTTPS, TLS ending at the gate", bulk, speed, 0.5);
-        relayed(ground, bulk, speed);
     }
     if wanted("requests") {
         let requests = pair(ground, "web", &["requests", &REQUESTS.to_string()]);
@@ -42,28 +41,6 @@ pub fn print(ground: &Ground, wanted: impl Fn(&str) -> bool) {
     if wanted("many") {
         many(ground);
     }
-}
-
-/// The same through nothing but an end of TLS, which says what of it is the machine's.
-fn relayed(ground: &Ground, (direct, ours): (f64, f64), show: impl Fn(f64) -> String) {
-    let mut relay = ground.load(None, &["relay", "0"]).spawn().expect("the load can be started");
-    let mut line = String::new();
-    let mut said = BufReader::new(relay.stdout.take().expect("asked for"));
-    said.read_line(&mut line).expect("it says that it listens");
-    let values = (0..ROUNDS).map(|_| {
-        let output = ground.load(None, &["bulk-relayed", &BULK.to_string()]).output().expect("the load can be started");
-        String::from_utf8_lossy(&output.stdout).trim().parse::<f64>().expect("a number")
-    });
-    let least = median(values.collect());
-    relay.kill().and_then(|()| relay.wait()).expect("our own child");
-    println!(
-        "{:<44}{:>13}{:>13}{:>10.2}  ours is {:.2} of it",
-        "by a relay that deciphers and enciphers alone",
-        show(direct),
-        show(least),
-        least / direct,
-        ours / least
-    );
 }
 
 fn ratio(name: &str, (direct, ours): (f64, f64), show: impl Fn(f64) -> String, least: f64) {

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::Instant;
 
 use super::ground::{PORT, PORT_OF_TLS};
-use super::{relay, tls};
+use super::tls;
 
 /// Does a load, if these words ask for one: `load HOST KIND COUNT`.
 pub fn serve(words: &[String]) -> bool {
@@ -20,14 +20,9 @@ pub fn serve(words: &[String]) -> bool {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         return true;
     }
-    if kind == "relay" {
-        relay::serve(host);
-        return true;
-    }
     let result = match kind.as_str() {
         "bulk" => bulk(host, count),
-        "bulk-tls" => bulk_by_tls(host, open(host, PORT_OF_TLS), count),
-        "bulk-relayed" => bulk_by_tls(host, open("127.0.0.1", relay::PORT), count),
+        "bulk-tls" => bulk_by_tls(host, count),
         "requests" => requests(&mut open(host, PORT), host, count),
         "requests-tls" => requests(&mut tls::connect(host, open(host, PORT_OF_TLS)), host, count),
         "connect" => connect(host, count),
@@ -37,8 +32,7 @@ pub fn serve(words: &[String]) -> bool {
     true
 }
 
-/// A connection that waits for nothing.
-pub fn open(host: &str, port: u16) -> TcpStream {
+fn open(host: &str, port: u16) -> TcpStream {
     let stream = TcpStream::connect((host, port)).expect("the server listens");
     stream.set_nodelay(true).expect("a socket has that");
     stream
@@ -58,9 +52,9 @@ fn bulk(host: &str, count: usize) -> f64 {
 }
 
 /// Bytes a second of an answer inside TLS, that of the handshake and the head included.
-fn bulk_by_tls(host: &str, stream: TcpStream, count: usize) -> f64 {
+fn bulk_by_tls(host: &str, count: usize) -> f64 {
     let (mut piece, begin) = (vec![0; 256 << 10], Instant::now());
-    let mut stream = tls::connect(host, stream);
+    let mut stream = tls::connect(host, open(host, PORT_OF_TLS));
     let head = format!("GET /big/{count} HTTP/1.1\r\nHost: {host}:{PORT_OF_TLS}\r\n\r\n");
     stream.write_all(head.as_bytes()).expect("it hears");
     let mut length = 0;

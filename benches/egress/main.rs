@@ -13,7 +13,6 @@ mod bulk;
 mod ground;
 mod load;
 mod peers;
-mod relay;
 mod server;
 mod setup;
 mod tls;

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{CipherSuite, ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 /// Files beside the bench's copy of itself.
 const AUTHORITY: &str = "ca.pem";
@@ -37,28 +37,11 @@ fn beside(file: &str) -> PathBuf {
 
 /// What the server says who it is.
 pub fn server() -> Arc<ServerConfig> {
-    server_by(ring::default_provider())
-}
-
-/// The same by one that picks the cipher of which a byte costs least, as the gate does.
-pub fn cheapest_server() -> Arc<ServerConfig> {
-    let mut config = Arc::unwrap_or_clone(server_by(cheapest()));
-    config.ignore_client_order = true;
-    Arc::new(config)
-}
-
-fn server_by(provider: CryptoProvider) -> Arc<ServerConfig> {
     let chain = CertificateDer::pem_file_iter(beside(CERTIFICATE)).expect("it was made");
     let key = PrivateKeyDer::from_pem_file(beside(KEY)).expect("it was made");
-    let config = ServerConfig::builder_with_provider(Arc::new(provider));
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let config = config.with_safe_default_protocol_versions().expect("there are some").with_no_client_auth();
     Arc::new(config.with_single_cert(chain.collect::<Result<_, _>>().expect("PEM"), key).expect("they belong together"))
-}
-
-fn cheapest() -> CryptoProvider {
-    let mut provider = ring::default_provider();
-    provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
-    provider
 }
 
 /// Speaks TLS to a client.
@@ -68,20 +51,12 @@ pub fn accept(config: &Arc<ServerConfig>, stream: TcpStream) -> StreamOwned<Serv
 
 /// Speaks TLS to `host`, and believes whom programs here are told to believe.
 pub fn connect(host: &str, stream: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
-    let name = ServerName::try_from(host.to_owned()).expect("it is a name");
-    StreamOwned::new(ClientConnection::new(client_by(ring::default_provider()), name).expect("it is complete"), stream)
-}
-
-/// How the relay speaks to a server.
-pub fn client() -> Arc<ClientConfig> {
-    client_by(cheapest())
-}
-
-fn client_by(provider: CryptoProvider) -> Arc<ClientConfig> {
     let trusted = std::env::var_os("SSL_CERT_FILE").map_or_else(|| beside(AUTHORITY), PathBuf::from);
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(CertificateDer::pem_file_iter(trusted).expect("it is there").flatten());
-    let config = ClientConfig::builder_with_provider(Arc::new(provider));
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let config = config.with_safe_default_protocol_versions().expect("there are some");
-    Arc::new(config.with_root_certificates(store).with_no_client_auth())
+    let config = config.with_root_certificates(store).with_no_client_auth();
+    let name = ServerName::try_from(host.to_owned()).expect("it is a name");
+    StreamOwned::new(ClientConnection::new(Arc::new(config), name).expect("it is complete"), stream)
 }
