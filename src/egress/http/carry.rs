@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::exchange;
-use super::rewound::{Here, Rewound};
+use super::rewound::{Here, MUCH, Rewound};
 use super::upstream::{Upstream, WINDOWS};
 use super::{Looking, offers};
 use crate::egress::authority::Version;
@@ -170,7 +170,10 @@ async fn accept(
     version: Version,
 ) -> io::Result<tokio_rustls::server::TlsStream<Rewound>> {
     let acceptor = TlsAcceptor::from(looking.authority.serve_as(name, version)?);
-    timeout(PATIENCE, acceptor.accept(client)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    let accepted = timeout(PATIENCE, acceptor.accept(client)).await;
+    let mut stream = accepted.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+    stream.get_mut().1.set_buffer_limit(Some(MUCH));
+    Ok(stream)
 }
 
 /// Answers request after request, until one of the two has gone.

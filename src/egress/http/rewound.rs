@@ -10,8 +10,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
-/// What is read at a time where much comes: TLS asks for 4 KiB, which is a system call for each quarter of a record.
-const MUCH: usize = 64 << 10;
+/// What is read at a time where much comes, and what may be enciphered before it is written: TLS asks for 4 KiB, which is a system call
+/// for each quarter of a record, and writes as soon as there are four records.
+pub const MUCH: usize = 256 << 10;
 
 /// A connection and what it said so far.
 pub struct Rewound {
