@@ -181,6 +181,11 @@ fn await_filters(launcher: &Channel) -> Result<Option<Bounds>, Failed> {
 fn confine(orders: &Orders, filters: &Filters) -> Result<(), Failed> {
     let plan = &orders.plan;
     let failed = Failed::at("confine");
+    if plan.tier == Tier::Root && plan.asks {
+        // Whoever is answered would take the processor from us at once, and find us in its way when it makes a process: the
+        // scheduler then sends that to another processor, where nothing of it is in the cache. Nothing is lost where we may not.
+        let _ = process::go_first();
+    }
     identity::leave_keyring()?;
     limits::set(&plan.limits, if plan.tier.has_namespaces() { Counted::Jail } else { Counted::User })?;
     if plan.tier != Tier::Bare || capabilities::holds_any() {

@@ -261,6 +261,35 @@ pub fn leave_realtime() -> Result<(), Errno> {
     answer(libc::c_long::from(unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &parameters) })).map(drop)
 }
 
+/// Arguments of `sched_setattr(2)`, as the kernel laid them out first.
+#[repr(C)]
+#[derive(Default)]
+struct SchedulingAttributes {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+}
+
+/// Has the scheduler let this process finish what it does before others of its kind, and those that it makes be as they would have
+/// been. A caller that chose a nice value keeps it. sched_setattr(2); needs CAP_SYS_NICE.
+pub fn go_first() -> Result<(), Errno> {
+    const RESET_ON_FORK: u64 = 1;
+    const FIRST: i32 = -20;
+    // SAFETY: takes and returns integers. An error is -1, which is a nice value too: neither is the usual one.
+    if unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) } != 0 {
+        return Ok(());
+    }
+    let size = size_of::<SchedulingAttributes>() as u32;
+    let wanted = SchedulingAttributes { size, flags: RESET_ON_FORK, nice: FIRST, ..Default::default() };
+    // SAFETY: `wanted` is a live repr(C) structure of the size that it says, which the kernel only reads.
+    answer(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const wanted, 0) }).map(drop)
+}
+
 /// Has the kernel keep ended children until they are waited for, also where the caller had it throw them away. Without
 /// this every wait of ours would fail. sigaction(2), `SA_NOCLDWAIT`.
 pub fn keep_ended_children() {

@@ -86,3 +86,21 @@ fn nothing_is_recorded_of_what_is_allowed_unless_it_was_asked_for() {
         assert_eq!(ran.verdict["evidence"]["activity"], "off");
     });
 }
+
+#[test]
+fn init_goes_before_others_where_it_may_and_nothing_that_it_starts_does() {
+    in_every_tier(|place| {
+        if !place.tier.has_namespaces() {
+            return;
+        }
+        // The nice value of init, of the run's first process and of what that starts. proc_pid_stat(5).
+        let script = "nice_of() { cut -d' ' -f19 /proc/$1/stat; }; nice_of 1; nice_of $$; nice_of self";
+        let ran = Jail::new(place).option("--record").option("commands").run(["bash", "-c", script]);
+        // Whoever runs these tests with a nice value of their own finds that everywhere.
+        let own = std::fs::read_to_string("/proc/self/stat").expect("the kernel tells");
+        let own = own.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(16)).expect("a nice value");
+        let first = if place.tier == crate::support::tier::Tier::Root && own == "0" { "-20" } else { own };
+        let wanted = format!("{first}\n{own}\n{own}\n");
+        assert_eq!(String::from_utf8_lossy(&ran.stdout), wanted, "{}", ran.whole());
+    });
+}
