@@ -32,6 +32,8 @@ const MOST_DENIALS: usize = 255;
 /// Most programs that are listed, and most bytes of their arguments.
 const MOST_EXECUTIONS: usize = 4096;
 const MOST_ARGUMENT_BYTES: usize = 512 << 10;
+/// Most programs that are remembered as such.
+const MOST_PROGRAMS: usize = 1024;
 /// Most bytes of a run's own arguments.
 const MOST_FIRST_BYTES: usize = 4096;
 /// Most paths that are listed as read, and most bytes of them.
@@ -56,6 +58,8 @@ pub struct Recorder {
     workspace: Option<PathBuf>,
     runs: BTreeMap<Run, Notes>,
     ends: Option<Ends>,
+    // Programs that may be executed, by paths that nobody in the jail can change: looked at once.
+    programs: BTreeSet<Vec<u8>>,
 }
 
 /// What a run's first process becomes.
@@ -97,6 +101,7 @@ impl Recorder {
             workspace: changeable.cloned(),
             runs: BTreeMap::new(),
             ends: (plan.recording != Recording::Off).then(Ends::new).flatten(),
+            programs: BTreeSet::new(),
         }
     }
 
@@ -255,23 +260,37 @@ impl Recorder {
 
     /// A process becomes `path`, if that is a program.
     fn executed(&mut self, run: Run, asker: &Asker<'_>, path: &Path, (argv, cut): (Vec<Vec<u8>>, bool)) {
-        let Some(notes) = self.runs.get_mut(&run) else { return };
-        if !is_program(path) {
-            let hidden = sight::hidden(&self.shields, path).filter(|shield| shield.effect == Effect::Hide);
-            if let Some(shield) = hidden {
-                notes.deny(asker, ("execute".into(), "view", bytes(path), shield.pattern.clone()));
-            }
+        let known = self.programs.contains(path.as_os_str().as_bytes());
+        if !known && !self.is_executed(run, asker, path) {
             return;
         }
-        if !granted(&self.rules, path, sight::Wish::Execute) {
-            return notes.deny(asker, ("execute".into(), "landlock", bytes(path), String::new()));
-        }
+        let Some(notes) = self.runs.get_mut(&run) else { return };
         let number = notes.observed.executions.len();
         let (before, parent) = self.ends.as_mut().map_or((None, None), |ends| ends.begin(asker.pid(), (run, number)));
         if let Some((_, number)) = before {
             notes.end(number, None);
         }
         notes.execute(asker, path, argv, cut, parent);
+    }
+
+    /// Whether executing `path` works, as far as the plan and the file go; a denial is noted.
+    fn is_executed(&mut self, run: Run, asker: &Asker<'_>, path: &Path) -> bool {
+        let Some(notes) = self.runs.get_mut(&run) else { return false };
+        if !is_program(path) {
+            let hidden = sight::hidden(&self.shields, path).filter(|shield| shield.effect == Effect::Hide);
+            if let Some(shield) = hidden {
+                notes.deny(asker, ("execute".into(), "view", bytes(path), shield.pattern.clone()));
+            }
+            return false;
+        }
+        if !granted(&self.rules, path, sight::Wish::Execute) {
+            notes.deny(asker, ("execute".into(), "landlock", bytes(path), String::new()));
+            return false;
+        }
+        if self.programs.len() < MOST_PROGRAMS && !granted(&self.rules, path, sight::Wish::Write) {
+            self.programs.insert(bytes(path));
+        }
+        true
     }
 
     /// What was noted of a run that is over, whose first process was `leader` and ended with `status`.
