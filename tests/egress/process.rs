@@ -61,7 +61,7 @@ fn without_its_gate_a_jail_reaches_nothing_and_the_verdict_says_so() {
     in_each_tier(|world, place| {
         let jail = Jail::new(place).profile("web").patient(80);
         let script = "head -c5 < /dev/tcp/good.example/7000; echo > begun; while [ ! -e done ]; do sleep 0.01; done; \
-                      curl -sS -m 5 http://good.example/after; curl -sS -m 5 http://198.18.1.0/after; echo end";
+                      curl -sS -m 5 http://good.example/without-gate; curl -sS -m 5 http://198.18.1.0/without-gate; echo end";
         let child = world.start(place, &jail, &["bash", "-c", script]);
         wait_for(|| place.holds("begun").then_some(()));
         let gate = wait_for(|| gate_below(child.id()));
@@ -69,7 +69,7 @@ fn without_its_gate_a_jail_reaches_nothing_and_the_verdict_says_so() {
         place.write("done", "");
         let ran = jail.finish(child);
         assert_eq!(ran.text(), "helloend", "{}", ran.whole());
-        assert!(!world.log().contains("/after"));
+        assert!(!world.log().contains("/without-gate"));
         assert_eq!(ran.verdict["activity"]["lost"], true, "{}", ran.verdict["activity"]);
     });
 }
