@@ -5,19 +5,28 @@ use super::support::jail::{Jail, Ran};
 use super::support::place::Place;
 use super::world::World;
 
-/// The web, where a proxy is accepted.
+/// The web.
 const PROXIED: &str = r#"
 summary = "Test."
 extends = "untrusted"
 [egress]
 allow = ["good.example", "good.example:7000", "45.90.0.2:9000", "45.90.0.2:80", "*.wild.example"]
 deny = ["bad.wild.example"]
+"#;
+
+/// What a profile says to be kept in the bare tier, as far as that can.
+const ACCEPTED: &str = r#"
 [require]
 network = "partial"
 limits = "partial"
 processes = "partial"
 lifetime = "partial"
 "#;
+
+/// Has a profile `name` of these rules, where a proxy is accepted.
+fn accept(world: &World, name: &str, rules: &str) {
+    world.profile(name, &format!("{rules}{ACCEPTED}"));
+}
 
 fn denials(ran: &Ran) -> String {
     ran.verdict["denials"].to_string()
@@ -37,7 +46,7 @@ fn without_a_word_on_it_egress_is_refused_and_the_remedy_named() {
 #[test]
 fn programs_reach_what_is_allowed_through_the_proxy_that_they_are_told_of() {
     in_bare(|world, place| {
-        world.profile("proxied", PROXIED);
+        accept(world, "proxied", PROXIED);
         place.write("ca.pem", world.certificate());
         let script = "curl -sS http://good.example/plain http://good.example/again http://a.wild.example/other; \
              curl -sS -d body=1 http://good.example/post; curl -sS --cacert ca.pem https://good.example/secure; \
@@ -74,7 +83,7 @@ fn programs_reach_what_is_allowed_through_the_proxy_that_they_are_told_of() {
 #[test]
 fn what_goes_around_the_proxy_gets_nowhere() {
     in_bare(|world, place| {
-        world.profile("proxied", PROXIED);
+        accept(world, "proxied", PROXIED);
         let program = r#"
 import os, socket
 def tried(attempt):
@@ -135,15 +144,10 @@ paths = ["/api/**"]
 [egress.secrets.test]
 env = "TEST_TOKEN"
 environment = "OUTER_SECRET"
-[require]
-network = "partial"
-limits = "partial"
-processes = "partial"
-lifetime = "partial"
 "#;
 
 fn ruled(world: &World, place: &Place, script: &str) -> Ran {
-    world.profile("bare-ruled", RULED);
+    accept(world, "bare-ruled", RULED);
     let jail = Jail::new(place).profile("bare-ruled").patient(80).environment("OUTER_SECRET", "hunter2-of-bare");
     jail.finish(world.start(place, &jail, &["bash", "-c", script]))
 }
