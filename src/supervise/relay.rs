@@ -201,3 +201,39 @@ fn enlarge(pipe: &OwnedFd) {
     // A larger pipe means fewer switches between processes; where the system allows less, less it is.
     let _ = nix::fcntl::fcntl(pipe, nix::fcntl::FcntlArg::F_SETPIPE_SZ(CHUNK as i32));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn null() -> OwnedFd {
+        File::options().write(true).open("/dev/null").expect("a device").into()
+    }
+
+    /// What somebody writes who never pauses: there is always more.
+    fn endless() -> OwnedFd {
+        File::open("/dev/zero").expect("a device").into()
+    }
+
+    fn drained(from: OwnedFd, ending: &Ending) -> u64 {
+        let tally = Tally::default();
+        drain(from, null(), None, &tally, ending);
+        tally.bytes.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn of_what_never_ends_no_more_is_read_after_the_end_than_a_pipe_holds() {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(writer);
+        assert_eq!(drained(endless(), &Ending::Over), CHUNK as u64);
+        assert_eq!(drained(endless(), &Ending::Told(Arc::new(reader.into()))), CHUNK as u64);
+    }
+
+    #[test]
+    fn what_is_there_at_the_end_is_read_though_somebody_holds_the_pipe_open() {
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        writer.write_all(b"before").expect("room");
+        assert_eq!(drained(reader.into(), &Ending::Over), 6);
+        drop(writer);
+    }
+}
