@@ -39,6 +39,23 @@ fn every_help_shows_examples() {
 }
 
 #[test]
+fn who_misuses_a_subcommand_is_shown_to_its_own_help() {
+    let here = workspace();
+    for (words, help) in [
+        (&["begin"][..], "hint: see `clawjail begin --help`"),
+        (&["profile", "check"], "hint: see `clawjail profile check --help`"),
+        (&["kill"], "hint: see `clawjail kill --help`"),
+        (&["profil"], "hint: a similar subcommand exists: 'profile'"),
+    ] {
+        let output = clawjail(here.path(), words);
+        let said = text(&output.stderr);
+        assert_eq!((output.status.code(), said.lines().count()), (Some(126), 2), "{said}");
+        assert!(said.lines().next().is_some_and(|line| line.starts_with("clawjail: refused: ")), "{said}");
+        assert!(said.contains(help), "{said}");
+    }
+}
+
+#[test]
 fn the_list_has_a_line_for_every_shipped_profile() {
     let here = workspace();
     let listed = text(&clawjail(here.path(), &["profile", "list"]).stdout);

@@ -91,14 +91,23 @@ pub fn usage(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let text = error.render().to_string();
-    let mut parts = text.split("\n\n").map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
-    let first = parts.next().unwrap_or_default();
-    say(&format!("refused: {}", first.strip_prefix("error: ").unwrap_or(&first)));
-    let hint = parts
-        .find(|part| part.starts_with("tip:"))
-        .map_or("see `clawjail --help`".to_owned(), |tip| tip.replacen("tip: ", "", 1));
+    let parts = text.split("\n\n").map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
+    let parts: Vec<String> = parts.collect();
+    let first = parts.first().map_or("", String::as_str);
+    say(&format!("refused: {}", first.strip_prefix("error: ").unwrap_or(first)));
+    let hint = match parts.iter().find_map(|part| part.strip_prefix("tip: ")) {
+        Some(tip) => tip.to_owned(),
+        None => format!("see `{} --help`", misused(&parts)),
+    };
     say(&format!("hint: {hint}"));
     ExitCode::from(code::REFUSED)
+}
+
+/// The subcommand that a usage line is of, as it is written: all of it before its arguments.
+fn misused(parts: &[String]) -> String {
+    let usage = parts.iter().find_map(|part| part.strip_prefix("Usage: ")).unwrap_or("clawjail");
+    let words = usage.split(' ').take_while(|word| !word.starts_with(['[', '<', '-']));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Something was wrong before there was a request.
