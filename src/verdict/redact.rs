@@ -64,10 +64,27 @@ impl Form {
     }
 }
 
+/// Whether each bracket of a pattern is one, and each backslash is followed by a class, an assertion or a sign.
+fn is_plain_to_see(form: &str) -> bool {
+    let brackets = ['[', ']', '(', ')', '{', '}'];
+    let misread = |escaped: &str| {
+        let letter = escaped.starts_with(|letter: char| letter.is_ascii_alphanumeric());
+        escaped.starts_with(brackets) || letter && !escaped.starts_with(['b', 'B', 'd', 'D', 's', 'S', 'w', 'W'])
+    };
+    let unclear = |set: &str| {
+        let inside = set.split(']').next().unwrap_or_default();
+        matches!(inside, "" | "^") || inside.contains(brackets)
+    };
+    !form.contains('|')
+        && !form.contains("(?")
+        && !form.split('\\').skip(1).any(misread)
+        && !form.split('[').skip(1).any(unclear)
+}
+
 /// The longest piece of a pattern that stands in every match as it is: it is in no set, group or alternative, no letter of it may be
-/// repeated or missing, and case counts.
+/// repeated or missing, and case counts. None where that is not plain to see: the form is then looked for in every text.
 fn literal_of(form: &str) -> &str {
-    if form.contains('|') || form.contains("(?") {
+    if !is_plain_to_see(form) {
         return "";
     }
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_:/@ ".contains(&byte);

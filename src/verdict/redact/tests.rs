@@ -113,6 +113,22 @@ fn what_every_secret_of_a_form_has_in_it_is_read_off_its_pattern() {
 }
 
 #[test]
+fn a_form_whose_brackets_are_hard_to_read_is_looked_for_in_every_text() {
+    for (form, secret) in [
+        (r"k-[)abc]+9", "k-)))9"),
+        (r"[\]abc]+9", "]]]9"),
+        (r"[]abc]+9", "]]9"),
+        (r"[^]abc]+9", "zz9"),
+        (r"(a\)bcd)*9", "9"),
+        (r"\x41bcd9", "Abcd9"),
+        (r"[[:digit:]]+bc", "12bc"),
+    ] {
+        assert_eq!(literal_of(form), "", "{form}");
+        assert!(Form::of(form).is_some_and(|form| form.is_match(secret)), "{form}");
+    }
+}
+
+#[test]
 fn one_secret_of_each_form_is_found_by_all_that_looks_for_it() {
     let long = "a1B2c3D4e5".repeat(6);
     let (digits, capitals) = ("0123456789", "A0B1C2D3E4F5G6H7");
