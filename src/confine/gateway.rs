@@ -73,8 +73,9 @@ impl Sockets {
     }
 }
 
-/// Makes this network namespace, of which `lo` is up, one with a gate for these rules.
-pub fn open(rules: &Rules) -> Result<Sockets, Failed> {
+/// Makes this network namespace, of which `lo` is up, one with a gate for these rules. Connections come to it in the first of these
+/// `ways` that the kernel has.
+pub fn open(rules: &Rules, ways: &[Led]) -> Result<Sockets, Failed> {
     let routes = Netlink::open(SockProtocol::NetlinkRoute).map_err(Failed::at("open_routes"))?;
     route(&routes, AddressFamily::Inet, &OWN_V4).map_err(Failed::at("route"))?;
     let has_v6 = match route(&routes, AddressFamily::Inet6, &OWN_V6) {
@@ -83,7 +84,7 @@ pub fn open(rules: &Rules) -> Result<Sockets, Failed> {
         Err(Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP | Errno::EACCES) => false,
         Err(errno) => return Err(Failed::at("route")(errno)),
     };
-    let redirect::Installed { led, log } = redirect::install(&rules.datagrams()).map_err(|errno| Failed {
+    let redirect::Installed { led, log } = redirect::install(&rules.datagrams(), ways).map_err(|errno| Failed {
         step: "redirect",
         errno,
         what: Some(

@@ -85,6 +85,11 @@ pub enum Led {
     Translated,
 }
 
+impl Led {
+    /// All of them. Not every kernel has nft_tproxy; those without remember of each connection how they translated it.
+    pub const BEST_FIRST: [Led; 2] = [Led::Whole, Led::Translated];
+}
+
 /// What was loaded.
 pub struct Installed {
     /// How connections come.
@@ -94,15 +99,14 @@ pub struct Installed {
 }
 
 /// Loads both chains at once: either all of it holds, or nothing does and the jail is not made. What a kernel does not have is known
-/// by trying: without nft_tproxy connections are led by translating them, which it has to remember of each; without nft_log or
-/// nft_limit what is denied is denied all the same, and nobody is told of it.
-pub fn install(datagrams: &BTreeSet<(Datagrams, u16)>) -> Result<Installed, Errno> {
+/// by trying `ways`, one after the other; without nft_log or nft_limit what is denied is denied all the same, and nobody is told of
+/// it.
+pub fn install(datagrams: &BTreeSet<(Datagrams, u16)>, ways: &[Led]) -> Result<Installed, Errno> {
     let mut log = open_log().ok();
     let told = if log.is_some() { Told::Gate } else { Told::Nobody };
-    let ways = [Led::Whole, Led::Translated].map(|led| (led, told));
-    let quietly = ways.map(|(led, _)| (led, Told::Nobody));
+    let each = |told| ways.iter().map(move |led| (*led, told));
     let mut last = Errno::ENOENT;
-    for (led, told) in ways.into_iter().chain(quietly) {
+    for (led, told) in each(told).chain(each(Told::Nobody)) {
         match load(datagrams, led, told) {
             Ok(()) => return Ok(Installed { led, log: log.take().filter(|_| told == Told::Gate) }),
             Err(errno @ (Errno::ENOENT | Errno::EOPNOTSUPP)) => last = errno,

@@ -39,9 +39,6 @@ use crate::policy::egress::rule::Protocol;
 use crate::policy::egress::{Asked, Decision, Denied};
 use crate::verdict::run::{self, Attempt, Contact};
 
-/// Where the probe of a run connects to, to see that it cannot; RFC 5737, and RFC 863.
-pub const PROBE: (IpAddr, u16) = (IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 9);
-
 /// How long a client may take to say what it speaks, once it has begun.
 const BEGINNING: Duration = Duration::from_secs(10);
 /// How long a client that is refused may take to say what language to refuse it in, and to hear it.
@@ -65,9 +62,6 @@ pub async fn serve(gate: Rc<Gate>, client: TcpStream) {
     if port == NAMES {
         // Whichever name server was meant, it is the gate that answers.
         return drop(listen::asked_over_tcp(&gate, client).await);
-    }
-    if (destination.ip(), port) == PROBE {
-        return reset(client);
     }
     let target = match gate.names.borrow().meaning(destination.ip()) {
         Meaning::Name(name) => Target::Name(name.clone()),
@@ -114,7 +108,7 @@ pub async fn dial(gate: &Gate, target: &Target, port: u16) -> Result<Dialled, No
 }
 
 /// Where the client wanted to go when the kernel led it here.
-fn original(client: &TcpStream) -> Option<SocketAddr> {
+pub fn original(client: &TcpStream) -> Option<SocketAddr> {
     let own = client.local_addr().ok()?;
     // One that was led whole is still for where it was meant to go.
     if own.ip().is_loopback() { translated(client, own) } else { Some(own) }

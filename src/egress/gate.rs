@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::getppid;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::task::LocalSet;
+use tokio::task::{LocalSet, yield_now};
 
 use super::acquaintance::Acquaintance;
 use super::budget::{Account, Meter};
@@ -196,6 +196,7 @@ async fn attend(assignment: Assignment, Outward { resolver, proxy, looking }: Ou
     while let Some((message, _)) = hear(&launcher).await? {
         match message {
             ToGate::Tell { within_us } => {
+                see_what_has_come().await;
                 let (reached, going) = gate.records.since(Duration::from_micros(within_us));
                 launcher.get_ref().send(&FromGate::Reached { reached: Box::new(reached), going }, &[])?;
             }
@@ -204,6 +205,15 @@ async fn attend(assignment: Assignment, Outward { resolver, proxy, looking }: Ou
         }
     }
     Ok(())
+}
+
+/// Lets everybody else go on with what the kernel has for them: what came before a question belongs to the answer.
+async fn see_what_has_come() {
+    // The runtime looks at its sockets when all have yielded. A connection is accepted in the turn after that, and judged in the
+    // next one.
+    for _ in 0..3 {
+        yield_now().await;
+    }
 }
 
 async fn hear(launcher: &AsyncFd<Rc<Channel>>) -> io::Result<Option<(ToGate, Vec<OwnedFd>)>> {

@@ -10,7 +10,6 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 use tokio::io::Interest;
 
-use super::connection::PROBE;
 use super::gate::Gate;
 use super::names::Meaning;
 use crate::policy::egress::ONLY_IF;
@@ -55,9 +54,6 @@ pub async fn serve(gate: Rc<Gate>, log: OwnedFd) {
 
 fn note(gate: &Gate, stray: Stray) {
     let Stray { to, port, protocol } = stray;
-    if (to, port) == PROBE {
-        return;
-    }
     let (name, address) = match gate.names.borrow().meaning(to) {
         Meaning::Name(name) => (Some(name.to_string()), None),
         Meaning::Address(address) => (None, Some(address)),

@@ -19,8 +19,9 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::channel::{Arrived, Channel};
-use super::failure;
+use super::{failure, probe};
 use crate::confine::identity::errno_of;
+use crate::confine::redirect::Led;
 use crate::confine::{Failed, gateway, network};
 use crate::policy::egress::Rules;
 use crate::sys::process::{self, Ended, Fork, How, namespaces};
@@ -104,11 +105,11 @@ fn live(init: &Channel, launcher: &Channel) -> Result<(), Errno> {
         Err(failed) => return init.send(&Word::Failed(failure(failed)), &[]),
     }
     let Arrived::Message(Then::Gateway(rules), _) = init.receive()? else { return Ok(()) };
-    match gateway::open(&rules) {
-        Ok(sockets) => {
+    match gateway::open(&rules, &Led::BEST_FIRST).map(|sockets| (probe::try_past_gate(&sockets), sockets)) {
+        Ok((findings, sockets)) => {
             let sockets = sockets.into_list();
             let sockets: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
-            launcher.send(&FromInit::Gateway, &sockets)
+            launcher.send(&FromInit::Gateway(findings), &sockets)
         }
         Err(failed) => launcher.send(&FromInit::Failed(failure(failed)), &[]),
     }

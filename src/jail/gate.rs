@@ -1,32 +1,35 @@
-//! A jail's gate, as the launcher holds it. What a gate does is `egress`'s; it runs in a process of its own, which lives no
-//! longer than the jail.
+//! A jail's gate, as the launcher holds it: a process of its own, which lives no longer than the jail, and begins when it is first
+//! needed, as servers do by socket activation (systemd.socket(5)).
+//!
+//! Most commands that may connect never do, and a process that confines itself costs half a millisecond. Its sockets are there
+//! from the beginning. What comes waits in them until there is a gate, and goes nowhere if there never is one.
+//!
+//! ```text
+//!   asleep --sockets--> listening --somebody knocks--> begun --told, asked--> begun ... jail closed --> ended
+//!      '-- what may be missing, and is to be known before the run --> begun --sockets--> begun
+//! ```
 
-use std::cell::{Cell, OnceCell, RefCell};
-use std::fs::File;
-use std::net::{Ipv4Addr, TcpListener};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
-use std::time::{Duration, Instant};
+mod door;
+mod process;
+mod sockets;
+
+use std::mem;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, getpid};
+use nix::unistd::Pid;
 
-use super::channel::{Arrived, Channel};
+pub use self::door::Door;
+use self::process::Process;
+use self::sockets::Listening;
+use super::channel::Channel;
 use super::contacts::Memory;
-use super::opening::{close_all_but, unguessable};
-use crate::confine::identity::errno_of;
+use super::opening::unguessable;
 use crate::confine::{Failed, Ids};
 use crate::plan::compile::{FIRST_THROW_AWAY_UID, THROW_AWAY_UIDS};
 use crate::policy::egress::Rules;
-use crate::policy::egress::http::secret::Source;
-use crate::sys::process::{self, Fork};
 use crate::verdict::run::{Decision, Met, Reached};
-use crate::wire::gate::{FromGate, ToGate};
-
-/// How long a gate may take to begin, and to say what it did.
-const PATIENCE: (u16, u16) = (10_000, 2_000);
 
 /// What a new process lives as, if it is to be a gate. Told from above, for what a gate does is no business of a launcher's.
 pub type Live = fn(Assignment) -> !;
@@ -54,144 +57,102 @@ pub struct Trust {
     pub jks: Vec<u8>,
 }
 
-/// Where programs find a gate that is a proxy: a port of the host's loopback, and a word that others there do not know.
+/// What is needed to begin one.
 #[derive(Debug)]
-pub struct Door {
-    /// The port.
-    pub port: u16,
-    listener: OwnedFd,
-    token: String,
+struct Starter {
+    live: Live,
+    rules: Rules,
+    own: Ids,
+    init: Pid,
+    mark: Option<String>,
 }
 
-impl Door {
-    /// Opens one.
-    pub fn open() -> Result<Door, Failed> {
-        let failed = |error: std::io::Error| Failed::at("open_door")(errno_of(&error));
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let port = listener.local_addr().map_err(failed)?.port();
-        let token = unguessable().map_err(Failed::at("open_door"))?;
-        Ok(Door { port, listener: listener.into(), token })
-    }
-
-    /// As programs are told of it.
-    pub fn url(&self) -> String {
-        format!("http://clawjail:{}@127.0.0.1:{}", self.token, self.port)
+impl Starter {
+    fn becomes(&self) -> Option<Ids> {
+        (self.own.uid == 0).then(|| ids(self.init))
     }
 }
 
 /// A gate.
 #[derive(Debug)]
 pub struct Gate {
-    process: Pid,
-    channel: Channel,
+    starter: Starter,
     // Where the hosts that are reached are remembered, if they are.
     memory: Option<Memory>,
     // Until it serves there, where it is a proxy.
-    door: RefCell<Option<Door>>,
-    mark: Option<String>,
-    patience: u16,
-    word: Cell<Word>,
-    // Where the kernel says whether it sleeps. Opened before anybody waits for an answer.
-    state: OnceCell<File>,
+    door: Option<Door>,
+    life: Life,
 }
 
-/// What a gate has said that was last asked, or never.
-#[derive(Clone, Copy, Debug)]
-enum Word {
-    /// Nothing so far.
-    Nothing,
-    /// All that there was by then.
-    AllUntil(Instant),
-    /// That some of it goes on.
-    More,
+/// How far it has come.
+#[derive(Debug)]
+enum Life {
+    /// It has no sockets yet.
+    Asleep,
+    /// They are there, and it is not.
+    Listening(Listening),
+    /// It is there.
+    Begun(Process),
+    /// It could not begin. Its sockets are closed, so that whoever connects is refused.
+    Lost,
 }
 
 impl Gate {
-    /// Makes one for the jail of `init`. It confines itself while the jail is still being built.
-    pub fn begin(
+    /// One for the jail of `init`. It begins now if anybody has to hear from it before the command can run.
+    pub fn new(
         live: Live,
         rules: &Rules,
-        own: Ids,
-        init: Pid,
+        (own, init): (Ids, Pid),
         memory: Memory,
         door: Option<Door>,
     ) -> Result<Gate, Failed> {
-        let failed = Failed::at("begin_gate");
-        let (channel, gates) = Channel::pair().map_err(&failed)?;
-        let launcher = getpid();
-        let mark = (!rules.secrets.is_empty()).then(mark).transpose().map_err(&failed)?;
-        match process::fork_into(0, None).map_err(&failed)? {
-            Fork::Child => {
-                drop(channel);
-                if close_all_but(&gates).is_err() {
-                    process::leave(1);
-                }
-                let becomes = (own.uid == 0).then(|| ids(init));
-                live(Assignment { channel: gates, rules: rules.clone(), becomes, launcher, mark })
-            }
-            Fork::Parent(process) => {
-                let memory = rules.terms.first_contact.map(|_| memory);
-                let patience = patience(rules);
-                Ok(Gate {
-                    process,
-                    channel,
-                    memory,
-                    door: RefCell::new(door),
-                    mark,
-                    patience,
-                    word: Cell::new(Word::Nothing),
-                    state: OnceCell::new(),
-                })
-            }
-        }
+        let mark = (!rules.secrets.is_empty()).then(mark).transpose().map_err(Failed::at("begin_gate"))?;
+        let waits = door.is_none() && rules.let_gate_begin_late();
+        let memory = rules.terms.first_contact.map(|_| memory);
+        let starter = Starter { live, rules: rules.clone(), own, init, mark };
+        let life = if waits { Life::Asleep } else { Life::Begun(Process::begin(&starter)?) };
+        Ok(Gate { starter, memory, door, life })
     }
 
     /// Whom the jail's programs are to trust. Asked once, of a gate that ends TLS.
     pub fn trust(&self) -> Result<Trust, Failed> {
-        let failed = Failed::at("hear_trust");
-        match self.hear(PATIENCE.0).map_err(&failed)? {
-            FromGate::Trust { pem, jks } => Ok(Trust { pem, jks }),
-            FromGate::Failed(failure) => {
-                Err(Failed { step: "hear_trust", errno: Errno::from_raw(failure.errno), what: failure.what })
-            }
-            FromGate::Ready | FromGate::Stirred | FromGate::Reached { .. } => Err(failed(Errno::EPROTO)),
+        match &self.life {
+            Life::Begun(process) => process.trust(),
+            Life::Asleep | Life::Listening(_) | Life::Lost => Err(Failed::at("hear_trust")(Errno::EPROTO)),
         }
     }
 
     /// What is in everything that stands for a secret in this jail.
     pub fn mark(&self) -> Option<&str> {
-        self.mark.as_deref()
+        self.starter.mark.as_deref()
     }
 
     /// Gives it the sockets in the jail's network.
-    pub fn open(&self, sockets: &[OwnedFd]) -> Result<(), Failed> {
-        let failed = Failed::at("open_gate");
-        // Nobody else is to hold it: when the gate ends, connections to it are refused.
-        let door = self.door.take();
-        let sockets: Vec<_> = sockets.iter().chain(door.as_ref().map(|door| &door.listener)).map(AsFd::as_fd).collect();
-        let token = door.as_ref().map(|door| door.token.clone());
-        match self.channel.send(&ToGate::Open { known: self.known()?, token }, &sockets) {
-            // It could not go on and has ended; why, is what is heard of it.
-            Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
-            Err(errno) => Err(failed(errno)),
+    pub fn open(&mut self, sockets: Vec<OwnedFd>) -> Result<(), Failed> {
+        let known = self.known()?;
+        match &mut self.life {
+            Life::Asleep => {
+                let listening = Listening::at(sockets, known).map_err(Failed::at("open_gate"))?;
+                self.life = Life::Listening(listening);
+                Ok(())
+            }
+            Life::Begun(process) => {
+                // Nobody else is to hold it: when the gate ends, connections to it are refused.
+                let door = self.door.take();
+                let listener = door.as_ref().map(|door| &door.listener);
+                let sockets: Vec<_> = sockets.iter().chain(listener).map(AsFd::as_fd).collect();
+                process.open(&sockets, known, door.as_ref().map(|door| door.token.clone()))
+            }
+            Life::Listening(_) | Life::Lost => Err(Failed::at("open_gate")(Errno::EPROTO)),
         }
     }
 
-    /// Waits until it serves them.
+    /// Waits until one that has begun serves them.
     pub fn await_ready(&self) -> Result<(), Failed> {
-        let failed = Failed::at("open_gate");
-        if let Ok(file) = File::open(format!("/proc/{}/stat", self.process)) {
-            let _ = self.state.set(file);
-        }
-        match self.hear(self.patience).map_err(&failed)? {
-            FromGate::Ready => Ok(()),
-            FromGate::Failed(failure) => Err(Failed {
-                step: "open_gate",
-                errno: Errno::from_raw(failure.errno),
-                what: Some(failure.what.map_or(failure.step.clone(), |what| format!("{}: {what}", failure.step))),
-            }),
-            FromGate::Stirred | FromGate::Reached { .. } | FromGate::Trust { .. } => Err(failed(Errno::EPROTO)),
+        match &self.life {
+            Life::Begun(process) => process.await_ready(),
+            Life::Listening(_) => Ok(()),
+            Life::Asleep | Life::Lost => Err(Failed::at("open_gate")(Errno::EPROTO)),
         }
     }
 
@@ -201,73 +162,59 @@ impl Gate {
 
     /// Whether it is a proxy, and not yet open.
     pub fn has_door(&self) -> bool {
-        self.door.borrow().is_some()
+        self.door.is_some()
     }
 
     /// From now on it is for the agent of `memory`: a jail can be made before anybody knows for whom.
     pub fn serve_agent(&mut self, memory: Memory) -> Result<(), Failed> {
         let Some(own) = &mut self.memory else { return Ok(()) };
         *own = memory;
-        match self.channel.send(&ToGate::Know(own.known()?), &[]) {
-            // That it has ended is for the verdict to say.
-            Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
-            Err(errno) => Err(Failed::at("serve_agent")(errno)),
+        let known = own.known()?;
+        match &mut self.life {
+            Life::Listening(listening) => listening.known = known,
+            Life::Begun(process) => process.know(known)?,
+            Life::Asleep | Life::Lost => {}
         }
+        Ok(())
+    }
+
+    /// What is readable when somebody knocks, as long as it has not begun.
+    pub fn knocks(&self) -> Option<BorrowedFd<'_>> {
+        match &self.life {
+            Life::Listening(listening) => Some(listening.knocks()),
+            Life::Asleep | Life::Begun(_) | Life::Lost => None,
+        }
+    }
+
+    /// Begins, for somebody has knocked. If it cannot, they are refused, and the verdict says that something may be missing.
+    pub fn begin(&mut self) {
+        let listening = match mem::replace(&mut self.life, Life::Lost) {
+            Life::Listening(listening) => listening,
+            other => return self.life = other,
+        };
+        let Listening { sockets, known, .. } = listening;
+        let sockets: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
+        let begun = Process::begin(&self.starter).and_then(|mut process| {
+            process.open(&sockets, known, None)?;
+            process.has_something_to_tell();
+            Ok(process)
+        });
+        self.life = begun.map_or(Life::Lost, Life::Begun);
     }
 
     /// What was reached within this time from now, backwards. A gate that does not say has ended, and nothing could be
     /// reached since.
-    pub fn reached(&self, within: Duration) -> Reached {
-        if self.has_nothing_to_tell(within) {
-            return Reached::default();
+    pub fn reached(&mut self, within: Duration) -> Reached {
+        // Somebody may have come and gone before we looked.
+        if matches!(&self.life, Life::Listening(listening) if listening.has_come()) {
+            self.begin();
         }
-        let within_us = u64::try_from(within.as_micros()).unwrap_or(u64::MAX);
-        let told = self.channel.send(&ToGate::Tell { within_us }, &[]).and_then(|()| self.hear_reached());
-        match told {
-            Ok((reached, going)) => {
-                self.word.set(if going { Word::More } else { Word::AllUntil(Instant::now()) });
-                self.remember(*reached)
-            }
-            Err(_) => Reached { lost: true, ..Reached::default() },
-        }
-    }
-
-    /// Whether nothing was reached or tried within this time, as far as can be known without waking the gate. It says by itself when
-    /// there is something; and when it sleeps, it has dealt with all that had come by then.
-    fn has_nothing_to_tell(&self, within: Duration) -> bool {
-        let all_told = match self.word.get() {
-            Word::Nothing => true,
-            Word::AllUntil(then) => then.elapsed() > within,
-            Word::More => false,
+        let told = match &mut self.life {
+            Life::Asleep | Life::Listening(_) => return Reached::default(),
+            Life::Begun(process) => process.reached(within).ok(),
+            Life::Lost => None,
         };
-        // In this order: what it said before it went to sleep has arrived.
-        all_told && self.is_asleep() && self.is_silent()
-    }
-
-    /// Whether the process waits for something to happen; proc_pid_stat(5). The kernel takes this back with the first packet.
-    fn is_asleep(&self) -> bool {
-        let mut start = [0; 64];
-        let read = self.state.get().and_then(|file| file.read_at(&mut start, 0).ok());
-        let known = start.get(..read.unwrap_or(0)).unwrap_or_default();
-        let mut behind_name = known.rsplit(|byte| *byte == b')');
-        behind_name.next().is_some_and(|rest| rest.starts_with(b" S "))
-    }
-
-    /// Whether it has said nothing that was not heard, and is still there.
-    fn is_silent(&self) -> bool {
-        let mut watched = [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN)];
-        poll(&mut watched, PollTimeout::ZERO) == Ok(0)
-    }
-
-    fn hear_reached(&self) -> Result<(Box<Reached>, bool), Errno> {
-        loop {
-            match self.hear(PATIENCE.1)? {
-                FromGate::Reached { reached, going } => return Ok((reached, going)),
-                // Said before it was asked.
-                FromGate::Stirred => {}
-                FromGate::Ready | FromGate::Failed(_) | FromGate::Trust { .. } => return Err(Errno::EPROTO),
-            }
-        }
+        told.map_or(Reached { lost: true, ..Reached::default() }, |reached| self.remember(reached))
     }
 
     /// Remembers who was met. Whoever cannot be remembered is met again.
@@ -281,47 +228,12 @@ impl Gate {
         reached
     }
 
-    fn hear(&self, patience: u16) -> Result<FromGate, Errno> {
-        let mut watched = [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN)];
-        loop {
-            match poll(&mut watched, PollTimeout::from(patience)) {
-                Ok(0) => return Err(Errno::ETIMEDOUT),
-                Err(Errno::EINTR) => {}
-                polled => {
-                    polled?;
-                    break;
-                }
-            }
-        }
-        match self.channel.receive()? {
-            Arrived::Message(message, _) => Ok(message),
-            Arrived::Gone => Err(Errno::EPIPE),
-        }
-    }
-}
-
-impl Gate {
     /// Has it end beside whatever else does; dropped, it has.
     pub fn begin_to_end(&self) {
-        let _ = kill(self.process, Signal::SIGKILL);
+        if let Life::Begun(process) = &self.life {
+            process.begin_to_end();
+        }
     }
-}
-
-impl Drop for Gate {
-    fn drop(&mut self) {
-        // Ended already, or ended now: it keeps nothing that anybody still waits for.
-        self.begin_to_end();
-        let _ = process::wait_for(self.process);
-    }
-}
-
-/// How long a gate may take to begin: it may have to wait for those who know secrets.
-fn patience(rules: &Rules) -> u16 {
-    let waits = rules.secrets.values().map(|secret| match secret.source {
-        Source::Command { timeout_ms, .. } => timeout_ms,
-        Source::File(_) | Source::Environment(_) | Source::Credential(_) => 0,
-    });
-    u16::try_from(waits.sum::<u64>().saturating_add(PATIENCE.0.into())).unwrap_or(u16::MAX)
 }
 
 /// What nobody could have guessed, in the letters that base64 leaves alone.

@@ -138,6 +138,7 @@ struct Ready {
     init: bool,
     supervisor: bool,
     audit: bool,
+    knocks: bool,
     runs: Vec<Run>,
 }
 
@@ -147,6 +148,9 @@ impl Kept<'_> {
         let closing = loop {
             let ready = self.wait()?;
             self.audit.iter_mut().filter(|_| ready.audit).for_each(Auditing::read);
+            if ready.knocks {
+                self.raised.jail.begin_gate();
+            }
             if ready.init && !self.hear_init()? {
                 break Closing::Broken;
             }
@@ -171,6 +175,8 @@ impl Kept<'_> {
         ];
         let attended = || self.inside.iter().filter_map(|(run, inside)| Some((*run, inside.channel.as_ref()?)));
         watched.extend(self.audit.as_ref().map(|audit| PollFd::new(audit.ready(), PollFlags::POLLIN)));
+        let knocks = self.raised.jail.knocks();
+        watched.extend(knocks.map(|knocks| PollFd::new(knocks, PollFlags::POLLIN)));
         watched.extend(attended().map(|(_, channel)| PollFd::new(channel.as_fd(), PollFlags::POLLIN)));
         let left = self.next_time().saturating_duration_since(Instant::now());
         // Rounded up, so that the last wait is not a busy one.
@@ -182,8 +188,9 @@ impl Kept<'_> {
         let mut ready = watched.iter().map(|watched| watched.any().unwrap_or(true));
         let (init, supervisor) = (ready.next().unwrap_or(true), ready.next().unwrap_or(true));
         let audit = self.audit.is_some() && ready.next().unwrap_or(true);
+        let knocks = knocks.is_some() && ready.next().unwrap_or(true);
         let runs = attended().zip(ready).filter(|(_, ready)| *ready).map(|((run, _), _)| run).collect();
-        Ok(Ready { init, supervisor, audit, runs })
+        Ok(Ready { init, supervisor, audit, knocks, runs })
     }
 
     fn next_time(&self) -> Instant {
@@ -317,7 +324,7 @@ impl Kept<'_> {
             FromInit::Ended { run, end, user_us, system_us, peak_memory, denials, observed, findings } => {
                 self.end(run, Last { end, user_us, system_us, peak_memory, denials, observed, findings });
             }
-            FromInit::Failed(_) | FromInit::Joined | FromInit::Gateway => return Ok(false),
+            FromInit::Failed(_) | FromInit::Joined | FromInit::Gateway(_) => return Ok(false),
         }
         self.mark_quiet();
         Ok(true)

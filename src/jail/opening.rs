@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
 
@@ -115,14 +116,43 @@ impl Jail {
         }
     }
 
-    /// The next thing that init says.
-    pub fn hear(&self) -> Result<(FromInit, Vec<OwnedFd>), Failed> {
+    /// The next thing that init says. Whoever knocks at the gate meanwhile is let in.
+    pub fn hear(&mut self) -> Result<(FromInit, Vec<OwnedFd>), Failed> {
+        self.keep_gate_until_heard().map_err(Failed::at("hear_init"))?;
         match self.channel.receive().map_err(Failed::at("hear_init"))? {
             Arrived::Message(message, descriptors) => Ok((message, descriptors)),
             Arrived::Gone => {
                 Err(Failed { step: "hear_init", errno: Errno::EPIPE, what: Some("the jail's init ended".into()) })
             }
         }
+    }
+
+    fn keep_gate_until_heard(&mut self) -> Result<(), Errno> {
+        while let Some(knocks) = self.knocks() {
+            let mut watched = [self.channel.as_fd(), knocks].map(|one| PollFd::new(one, PollFlags::POLLIN));
+            match poll(&mut watched, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
+            let [heard, knocked] = watched.map(|watched| watched.any().unwrap_or(true));
+            if knocked {
+                self.begin_gate();
+            }
+            if heard {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// What is readable when somebody knocks at a gate that has not begun.
+    pub fn knocks(&self) -> Option<BorrowedFd<'_>> {
+        self.gate.as_ref().and_then(Gate::knocks)
+    }
+
+    /// Has such a gate begin.
+    pub fn begin_gate(&mut self) {
+        self.gate.iter_mut().for_each(Gate::begin);
     }
 
     /// Keeps hold of the view by what init opened of it.
@@ -145,25 +175,25 @@ impl Jail {
     }
 
     /// Gives the gate the sockets that were made in the jail's network. Neither may be there without the other.
-    pub fn open_gate(&self, sockets: &[OwnedFd]) -> Result<(), Failed> {
-        match (&self.gate, sockets) {
-            (Some(gate), [_, ..]) => gate.open(sockets),
-            (None, _) | (Some(_), []) => Err(Failed::at("open_gate")(Errno::EPROTO)),
+    pub fn open_gate(&mut self, sockets: Vec<OwnedFd>) -> Result<(), Failed> {
+        match &mut self.gate {
+            Some(gate) if !sockets.is_empty() => gate.open(sockets),
+            None | Some(_) => Err(Failed::at("open_gate")(Errno::EPROTO)),
         }
     }
 
-    /// Waits until the gate serves, if there is one.
-    pub fn await_gate(&self) -> Result<(), Failed> {
-        let Some(gate) = &self.gate else { return Ok(()) };
+    /// Waits until the gate serves, if there is one that has begun.
+    pub fn await_gate(&mut self) -> Result<(), Failed> {
+        let Some(gate) = &mut self.gate else { return Ok(()) };
         if gate.has_door() {
-            gate.open(&[])?;
+            gate.open(Vec::new())?;
         }
         gate.await_ready()
     }
 
     /// What a run that began `within` ago has reached.
-    pub fn reached(&self, within: Duration) -> Reached {
-        self.gate.as_ref().map(|gate| gate.reached(within)).unwrap_or_default()
+    pub fn reached(&mut self, within: Duration) -> Reached {
+        self.gate.as_mut().map(|gate| gate.reached(within)).unwrap_or_default()
     }
 
     /// Makes the private places of a jail without a view, outside of its workspace.

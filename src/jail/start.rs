@@ -171,10 +171,10 @@ impl Settled {
         };
         let (gate_url, port) = (door.as_ref().map(Door::url).unwrap_or_default(), door.as_ref().map(|door| door.port));
         let init = jail.init;
-        let begin = || Gate::begin(live, &prepared.plan.egress, setting.own, init, memory, door);
+        let make_gate = || Gate::new(live, &prepared.plan.egress, (setting.own, init), memory, door);
         if prepared.plan.egress.end_tls() {
             // The view, or what stands for it, holds whom to trust, which the gate says.
-            let gate = begin()?;
+            let gate = make_gate()?;
             let trust = gate.trust()?;
             jail.give_trust(&trust)?;
             order(&jail, &prepared, &private, keeps, (port, trust))?;
@@ -183,7 +183,7 @@ impl Settled {
             order(&jail, &prepared, &private, keeps, (port, Trust::default()))?;
             // From here on init builds the view, and all this happens beside it.
             if prepared.plan.has_gate() {
-                jail.gate = Some(begin()?);
+                jail.gate = Some(make_gate()?);
             }
         }
         jail.group.apply(&prepared.plan.limits)?;
@@ -301,30 +301,32 @@ fn judged(prepared: &Prepared) -> Vec<(String, (u64, u64))> {
     workspace.chain(prepared.mounts.iter().map(|(at, judged)| (place(at), judged.identity))).collect()
 }
 
-/// Waits until init has joined its groups and the gate has its sockets, in whatever order these come.
-fn await_standing(jail: &mut Jail) -> Result<(), NotStarted> {
-    let (mut joins, mut leads) = (true, jail.leads_to_gate());
+/// Waits until init has joined its groups and the gate has its sockets, in whatever order these come; what came of trying to get
+/// past these.
+fn await_standing(jail: &mut Jail) -> Result<Vec<Finding>, NotStarted> {
+    let (mut joins, mut leads, mut findings) = (true, jail.leads_to_gate(), Vec::new());
     while joins || leads {
         match jail.hear()? {
             (FromInit::Joined, descriptors) if joins => {
                 jail.keep_view(descriptors)?;
                 joins = false;
             }
-            (FromInit::Gateway, sockets) if leads => {
-                jail.open_gate(&sockets)?;
+            (FromInit::Gateway(tried), sockets) if leads => {
+                findings.extend(tried);
+                jail.open_gate(sockets)?;
                 leads = false;
             }
             (FromInit::Failed(failure), _) => return Err(NotStarted::ByInit(failure)),
             _ => return Err(Failed::at("await_membership")(Errno::EPROTO).into()),
         }
     }
-    Ok(())
+    Ok(findings)
 }
 
 /// Waits until the jail stands, and reads back whether init is in its groups and what limits they have: from inside nobody could
 /// tell.
 pub fn await_membership(jail: &mut Jail) -> Result<Vec<Finding>, NotStarted> {
-    await_standing(jail)?;
+    let of_network = await_standing(jail)?;
     let finding = |tried: String, held: bool| {
         let errno = if held { Errno::ENOENT as i32 } else { 0 };
         Finding { promise: Promise::Limits, tried, errno, held }
@@ -333,7 +335,7 @@ pub fn await_membership(jail: &mut Jail) -> Result<Vec<Finding>, NotStarted> {
         jail.group.read_back().iter().map(|(file, held)| finding(format!("find `{file}` above its limit"), *held));
     let held = jail.group.holds(jail.init.as_raw());
     let membership = held.map(|held| finding("find init outside its control groups".into(), held));
-    let findings: Vec<Finding> = limits.chain(membership).collect();
+    let findings: Vec<Finding> = limits.chain(membership).chain(of_network).collect();
     // Last: until here it has made itself ready beside us.
     jail.await_gate()?;
     refuse_unsound(&findings)?;
@@ -373,7 +375,7 @@ fn await_running(supervisor: &Channel, mut running: Running, described: Describe
             Err(NotStarted::Ended(started, Box::new(super::watch::ended(running, heard, None)?)))
         }
         FromInit::Ended { .. } => Err(Failed::at("become_command")(Errno::ESRCH).into()),
-        FromInit::Joined | FromInit::Gateway => Err(Failed::at(UNHEARD)(Errno::EPROTO).into()),
+        FromInit::Joined | FromInit::Gateway(_) => Err(Failed::at(UNHEARD)(Errno::EPROTO).into()),
     }
 }
 

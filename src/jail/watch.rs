@@ -56,10 +56,12 @@ pub struct Over {
 }
 
 /// Whose turn it is.
+#[derive(Clone, Copy)]
 enum Turn {
     Supervisor,
     Init,
     Audit,
+    Gate,
     Time,
 }
 
@@ -70,6 +72,7 @@ pub fn watch(supervisor: &Channel, mut running: Running) -> Result<Over, Failed>
     loop {
         match next(supervisor, &running, until)? {
             Turn::Audit => running.audit.iter_mut().for_each(Auditing::read),
+            Turn::Gate => running.jail.begin_gate(),
             Turn::Time if cause.is_none() => {
                 cause = Some(Cause::TimedOut);
                 until = Instant::now().checked_add(GRACE);
@@ -101,9 +104,16 @@ pub fn watch(supervisor: &Channel, mut running: Running) -> Result<Over, Failed>
 }
 
 fn next(supervisor: &Channel, running: &Running, until: Option<Instant>) -> Result<Turn, Failed> {
-    let watch = |descriptor| PollFd::new(descriptor, PollFlags::POLLIN);
-    let mut watched = vec![watch(running.jail.channel.as_fd()), watch(supervisor.as_fd())];
-    watched.extend(running.audit.as_ref().map(|audit| watch(audit.ready())));
+    // Whose turn it is first, where more than one can be heard.
+    let turns = [
+        (Turn::Init, Some(running.jail.channel.as_fd())),
+        (Turn::Supervisor, Some(supervisor.as_fd())),
+        (Turn::Gate, running.jail.knocks()),
+        (Turn::Audit, running.audit.as_ref().map(Auditing::ready)),
+    ];
+    let turns = turns.into_iter().filter_map(|(turn, descriptor)| Some((turn, descriptor?)));
+    let (turns, descriptors): (Vec<Turn>, Vec<_>) = turns.unzip();
+    let mut watched: Vec<_> = descriptors.into_iter().map(|one| PollFd::new(one, PollFlags::POLLIN)).collect();
     loop {
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         if left == Some(Duration::ZERO) {
@@ -114,16 +124,13 @@ fn next(supervisor: &Channel, running: &Running, until: Option<Instant>) -> Resu
             PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
         });
         match poll(&mut watched, timeout) {
-            Ok(0) | Err(Errno::EINTR) => continue,
-            Ok(_) => {}
+            Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(Failed::at("watch")(errno)),
         }
-        let mut ready = watched.iter().map(|watched| watched.any().unwrap_or(true));
-        return Ok(match (ready.next(), ready.next()) {
-            (Some(true), _) => Turn::Init,
-            (_, Some(true)) => Turn::Supervisor,
-            _ => Turn::Audit,
-        });
+        let mut ready = turns.iter().zip(&watched).filter(|(_, watched)| watched.any().unwrap_or(true));
+        if let Some((turn, _)) = ready.next() {
+            return Ok(*turn);
+        }
     }
 }
 
@@ -142,7 +149,7 @@ fn killed(running: Running, cause: Cause) -> Result<Over, Failed> {
 }
 
 /// Sums up. What is left in the jail ends when it is closed.
-pub fn ended(running: Running, last: FromInit, cause: Option<Cause>) -> Result<Over, Failed> {
+pub fn ended(mut running: Running, last: FromInit, cause: Option<Cause>) -> Result<Over, Failed> {
     let FromInit::Ended { run: _, end, user_us, system_us, peak_memory, denials, observed, findings: _ } = last else {
         return Err(Failed::at("ended")(Errno::EPROTO));
     };

@@ -310,8 +310,9 @@ pub enum FromInit {
     NotStarted(Run, Failure),
     /// It is in its groups, as far as it can tell. Descriptors: its view's top and namespaces, if it has a view.
     Joined,
-    /// The jail's network leads to its gate, before or after that. Descriptors: the gate's sockets.
-    Gateway,
+    /// The jail's network leads to its gate, before or after that, and this is what came of trying to get past it. Descriptors: the
+    /// gate's sockets.
+    Gateway(Vec<Finding>),
     /// The command's process wears its confinement, and got out when it tried. It executes nothing.
     Broken(Run, Vec<Finding>),
     /// The command runs; this is what came of trying to get out before. Descriptor: the terminal's master, if it has one.

@@ -1,8 +1,17 @@
 //! The gate as a process: what it is, how it dies, and that a jail has no way around it.
 
 use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
+use std::thread;
 
+use clawjail::confine::redirect::Led;
+use clawjail::confine::{gateway, network};
+use clawjail::egress::connection::original;
+use clawjail::jail::probe;
+use clawjail::policy::egress::Rules;
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -31,8 +40,11 @@ fn status(pid: u32, key: &str) -> String {
 fn a_gate_has_no_power_and_ends_with_its_jail() {
     in_each_tier(|world, place| {
         let jail = Jail::new(place).profile("web").patient(80);
-        let child =
-            world.start(place, &jail, &["bash", "-c", "echo > begun; while [ ! -e done ]; do sleep 0.01; done"]);
+        let child = world.start(
+            place,
+            &jail,
+            &["bash", "-c", ": < /dev/tcp/good.example/7000; echo > begun; while [ ! -e done ]; do sleep 0.01; done"],
+        );
         wait_for(|| place.holds("begun").then_some(()));
         let gate = wait_for(|| gate_below(child.id()));
         for (key, wanted) in [
@@ -53,6 +65,69 @@ fn a_gate_has_no_power_and_ends_with_its_jail() {
         place.write("done", "");
         assert_eq!(jail.finish(child).code, Some(0));
         wait_for(|| fs::metadata(format!("/proc/{gate}")).is_err().then_some(()));
+    });
+}
+
+/// A process that nothing is asked of would cost what half a view costs.
+#[test]
+fn a_gate_begins_with_the_first_packet_and_not_before() {
+    in_each_tier(|world, place| {
+        let jail = Jail::new(place).profile("web").patient(80);
+        let script = "wait_for() { while [ ! -e $1 ]; do sleep 0.01; done; }; echo > begun; wait_for knock; \
+                      head -c5 < /dev/tcp/good.example/7000; echo > knocked; wait_for done";
+        let child = world.start(place, &jail, &["bash", "-c", script]);
+        wait_for(|| place.holds("begun").then_some(()));
+        assert_eq!(gate_below(child.id()), None);
+        place.write("knock", "");
+        wait_for(|| place.holds("knocked").then_some(()));
+        assert!(gate_below(child.id()).is_some());
+        place.write("done", "");
+        let ran = jail.finish(child);
+        assert_eq!(ran.text(), "hello", "{}", ran.whole());
+    });
+}
+
+/// What comes to the sockets before there is a gate stays there: who ends at once is not missed.
+#[test]
+fn who_knocks_and_ends_at_once_is_in_the_verdict() {
+    in_each_tier(|world, place| {
+        let program = "import socket\n\
+                       connection = socket.socket(); connection.setblocking(False)\n\
+                       try: connection.connect(('93.184.216.200', 4711))\n\
+                       except BlockingIOError: pass\n\
+                       datagram = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+                       try: datagram.sendto(b'x', ('93.184.216.200', 4712))\n\
+                       except PermissionError: print('denied')\n";
+        let ran = world.python(place, "web", program);
+        assert_eq!(ran.text(), "denied", "{}", ran.whole());
+        let denied = ran.verdict["denials"].as_array().cloned().unwrap_or_default();
+        for (kind, what) in [("connect", "93.184.216.200:4711"), ("send", "93.184.216.200:4712")] {
+            assert!(
+                denied.iter().any(|one| one["kind"] == kind && one["what"] == what),
+                "{what}: {}",
+                ran.verdict["denials"]
+            );
+        }
+        assert_eq!(ran.verdict["activity"]["lost"], false);
+    });
+}
+
+/// Nothing is left in the sockets by the attempt to get past them, which is in each verdict.
+#[test]
+fn what_leads_to_the_gate_was_tried_and_nothing_of_that_is_told() {
+    in_each_tier(|world, place| {
+        let ran = world.bash(place, "web", "head -c5 < /dev/tcp/good.example/7000");
+        assert_eq!(ran.text(), "hello", "{}", ran.whole());
+        let promises = ran.verdict["enforcement"]["promises"].as_array().cloned().unwrap_or_default();
+        let network = promises.iter().find(|one| one["promise"] == "network").expect("a promise about the network");
+        for (tried, got) in
+            [("route a datagram out", "EPERM"), ("connect to an address that no rule allows", "ECONNRESET")]
+        {
+            let probes = network["probes"].as_array().cloned().unwrap_or_default();
+            assert!(probes.iter().any(|one| one["tried"] == tried && one["got"] == got), "{tried}: {network}");
+        }
+        assert_eq!(ran.verdict["denials"].as_array().map(Vec::len), Some(0), "{}", ran.verdict["denials"]);
+        assert_eq!(ran.verdict["activity"]["connections"].as_array().map(Vec::len), Some(1));
     });
 }
 
@@ -78,13 +153,50 @@ fn without_its_gate_a_jail_reaches_nothing_and_the_verdict_says_so() {
 fn a_killed_run_leaves_no_gate() {
     in_each_tier(|world, place| {
         let jail = Jail::new(place).profile("web").patient(80);
-        let mut child = world.start(place, &jail, &["sh", "-c", "echo > begun; sleep 60"]);
+        let mut child =
+            world.start(place, &jail, &["bash", "-c", ": < /dev/tcp/good.example/7000; echo > begun; sleep 60"]);
         wait_for(|| place.holds("begun").then_some(()));
         let gate = wait_for(|| gate_below(child.id()));
         child.kill().expect("our own child");
         child.wait().expect("our own child");
         wait_for(|| fs::metadata(format!("/proc/{gate}")).is_err().then_some(()));
     });
+}
+
+/// In a network of this test's own, for the kernel that runs it may have the better way, which jails then take.
+#[test]
+fn either_way_of_leading_connections_brings_them_with_where_they_were_meant_to_go() {
+    if super::world().is_none() {
+        return super::say_skipped("egress: the tests were not started as root");
+    }
+    for way in Led::BEST_FIRST {
+        let brought = thread::spawn(move || -> Vec<SocketAddr> {
+            unshare(CloneFlags::CLONE_NEWNET).expect("root may");
+            network::bring_up_loopback().expect("a loopback");
+            let sockets = gateway::open(&Rules::default(), &[way]).expect("nftables");
+            assert_eq!(sockets.led, way);
+            let findings = probe::try_past_gate(&sockets);
+            assert!(findings.iter().all(|finding| finding.held), "{findings:?}");
+            let families =
+                [(&sockets.v4, "151.101.0.1:443"), (sockets.v6.as_ref().expect("IPv6"), "[2001:db8::1]:443")];
+            let meant = families.map(|(sockets, to)| {
+                let _client = TcpStream::connect(to).expect("everything is led somewhere");
+                original(&came(&sockets[0])).expect("it was led")
+            });
+            meant.to_vec()
+        });
+        let brought = brought.join().expect("it ends").iter().map(SocketAddr::to_string).collect::<Vec<_>>();
+        assert_eq!(brought, ["151.101.0.1:443", "[2001:db8::1]:443"], "{way:?}");
+    }
+}
+
+/// The connection that came to the gate's socket.
+fn came(socket: &OwnedFd) -> tokio::net::TcpStream {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+    let listener = TcpListener::from(socket.try_clone().expect("a descriptor"));
+    let (client, _) = listener.accept().expect("somebody has come");
+    client.set_nonblocking(true).expect("a socket");
+    runtime.block_on(async { tokio::net::TcpStream::from_std(client).expect("a runtime") })
 }
 
 /// C19, C20: the gate's own sockets and settings are no host, and no command can change what leads to them.

@@ -111,6 +111,13 @@ impl Rules {
         self.allow.is_empty() && self.http.is_empty()
     }
 
+    /// Whether a gate with these rules may begin when it is first needed: nobody has to hear from it before, and nothing that it
+    /// reads of the host can be missing.
+    pub fn let_gate_begin_late(&self) -> bool {
+        let Terms { proxy, resolvers, .. } = &self.terms;
+        !self.end_tls() && self.secrets.is_empty() && proxy.is_none() && resolvers.is_empty()
+    }
+
     /// Everything that allows a host.
     fn allowing(&self) -> impl Iterator<Item = &Rule> {
         self.allow.iter().chain(self.http.iter().map(|rule| &rule.host))
