@@ -127,7 +127,7 @@ fn turn_away(turned: &Turned, server: &TcpStream, denied: Denied, (sent, answere
     Ok(())
 }
 
-/// Passes requests on until the client ends. `heard` is what had come back when the last of them began.
+/// Passes requests on until the client ends, or there may be no more. `heard` is what had come back when the last of them began.
 async fn pass(
     open: &Open,
     purse: &Purse<'_>,
@@ -148,7 +148,9 @@ async fn pass(
     let mut piece = vec![0; 16 << 10];
     loop {
         let length = relay::read(client, &mut piece).await?;
-        if length == 0 {
+        // Whoever asks again where one request was to be the last, and no answer had said so, is told by the end: it tries again on a
+        // connection of its own. RFC 9112, 9.3.1.
+        if length == 0 || requests.are_over() {
             return Ok(());
         }
         let (before, sent) = (requests.count(), if requests.are_between() { Sent::Nothing } else { Sent::Part });

@@ -73,7 +73,7 @@ impl Requests {
         Requests { host, port, at: At::Head, waiting: Vec::new(), count: 0, most: u64::MAX }
     }
 
-    /// Of a connection that is for a single one.
+    /// Of a connection that is for a single one. What comes behind that is not looked at.
     pub fn only_one(host: Name, port: u16) -> Requests {
         Requests { most: 1, ..Requests::to(host, port) }
     }
@@ -86,6 +86,11 @@ impl Requests {
     /// Whether nothing of the next request was let through yet.
     pub fn are_between(&self) -> bool {
         self.at == At::Head
+    }
+
+    /// Whether the last one that there may be was let through, to its end.
+    pub fn are_over(&self) -> bool {
+        self.are_between() && self.count == self.most
     }
 
     /// Takes what the client sent, and gives what the server gets.
@@ -160,6 +165,9 @@ impl Requests {
     }
 
     fn head<'a>(&mut self, rest: &'a [u8], out: &mut Vec<u8>) -> Result<&'a [u8], Flaw> {
+        if self.are_over() {
+            return Ok(rest);
+        }
         let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
         let mut request = httparse::Request::new(&mut fields);
         let length = match request.parse(rest) {
@@ -169,9 +177,6 @@ impl Requests {
         };
         let head = Head::read(&request)?;
         head.check(&self.host, self.port)?;
-        if self.count == self.most {
-            return Err(Flaw::OtherHost);
-        }
         self.count += 1;
         head.write(&request, out, self.count == self.most);
         self.at = match head.body {

@@ -46,6 +46,23 @@ fn what_has_one_meaning_is_written_in_its_one_form() {
     }
 }
 
+/// What a server says to the first may leave open that there is no second: that one is not passed on, and nobody's fault.
+#[test]
+fn behind_a_request_that_is_the_last_nothing_goes_on() {
+    let again = b"GET http://a.example/again HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    let first = b"POST http://a.example/ HTTP/1.1\r\nHost: a.example\r\nContent-Length: 4\r\n\r\n";
+    let sent = b"POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 4\r\nConnection: close\r\n\r\n";
+    let mut one = Requests::only_one(Name::parse("a.example").expect("a name"), 80);
+    assert_eq!(one.feed(first), Ok(sent.to_vec()));
+    assert!(!one.are_over());
+    assert_eq!(one.feed(&[b"body", &again[..]].concat()), Ok(b"body".to_vec()));
+    assert!(one.are_over());
+    assert_eq!((one.feed(again), one.count()), (Ok(Vec::new()), 1));
+    let mut many = requests();
+    assert_eq!(many.feed(again).map(|out| out.is_empty()), Ok(false));
+    assert!(!many.are_over());
+}
+
 /// C6, C9: another host in any place where a server could look for one, and ways to stop being HTTP/1.
 #[test]
 fn a_request_for_another_host_does_not_go_on() {
