@@ -19,6 +19,7 @@ mod process;
 mod reached;
 mod requests;
 mod secrets;
+mod service;
 mod spoken;
 mod terms;
 mod upstream;

@@ -1,14 +1,15 @@
 //! Secrets that can be used and not be read.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::in_each_tier;
 use super::requests::assert_denied;
+use super::service::Service;
 use super::support::jail::{Jail, Ran};
-use super::support::place::{Place, clawjail};
+use super::support::place::Place;
 use super::support::tier::Tier;
-use super::world::{World, wait_for};
+use super::world::World;
 
 /// What nobody in a jail may ever see.
 const SECRET: &str = "hunter2-the-real-one";
@@ -273,35 +274,12 @@ fn a_jail_made_ahead_has_its_own_placeholder_and_the_secret_works_in_it() {
             return;
         }
         let path = world.secret("ahead-secret", SECRET, 0o600);
-        // A directory of its own: a service wants every profile beside its configuration to be sound, and other tests have some that
-        // are not.
-        let own = place.outside.join("service");
-        std::fs::create_dir_all(own.join("profiles")).expect("own directory");
-        let write = |name: &str, text: &str| {
-            std::fs::write(own.join(name), text).expect("own file");
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-            std::fs::set_permissions(own.join(name), mode).expect("own file");
-        };
-        let socket = own.join("socket");
-        let ledger = format!("[ledger]\npath = \"{}\"\n", own.join("ledger").display());
-        write("clawjail.toml", &format!("user = \"daemon\"\nsocket = \"{}\"\n{ledger}", socket.display()));
-        write("profiles/secret.toml", &profile(&format!("file = \"{path}\"")));
-        let config = own.join("clawjail.toml").display().to_string();
-        let mut command = Command::new(clawjail());
-        command.args(["serve", "--config", &config]);
-        let mut service = world.enter(place, &command);
-        let log = std::fs::File::create(place.outside.join("ahead.log")).expect("own file");
-        let mut service =
-            service.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("nsenter is there");
-        wait_for(|| std::os::unix::net::UnixStream::connect(&socket).ok());
+        let service = Service::start(world, place, ("secret", &profile(&format!("file = \"{path}\""))));
         let client = place.outside.join("ahead.py");
         std::fs::write(&client, AHEAD).expect("own file");
         let mut client_command = Command::new("/usr/bin/python3");
-        client_command.arg(&client).arg(&socket).arg(&place.workspace).arg(service.id().to_string());
+        client_command.arg(&client).arg(&service.socket).arg(&place.workspace).arg(service.pid().to_string());
         let output = world.enter(place, &client_command).output().expect("python is there");
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(service.id()).expect("a pid"));
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-        let _ = service.wait();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let lines: Vec<&str> = text.lines().collect();
         let whole = format!("{text}{}", String::from_utf8_lossy(&output.stderr));
