@@ -226,7 +226,7 @@ fn become_keeper(end: Channel, peer: &Peer, grant: Grant, own: Ids) -> ! {
             if own.uid == 0 { take_groups(peer) } else { Ok(()) }
         });
     match prepared {
-        Ok(()) => keeper::serve(end, None, &mandate, egress::gate::live),
+        Ok(()) => keeper::serve(end, None, &mandate, egress::life::live),
         Err(failed) => {
             say_last(&end, &FromLauncher::Failed(crate::jail::failure(failed)));
             process::leave(1)

@@ -30,6 +30,7 @@ use super::follow;
 use super::gate::Gate;
 use super::http::{self, Asks, Begun};
 use super::listen::{MOST, accept};
+use super::refusal;
 use super::relay;
 use super::requests::{Requests, without_proxy};
 use crate::policy::egress::Denied;
@@ -122,7 +123,7 @@ fn host_and_port(text: &str, usual: Option<u16>) -> Option<(String, u16)> {
 }
 
 async fn attend(gate: &Rc<Gate>, client: TcpStream, word: &str) {
-    let Ok((asked, said)) = timeout(PATIENCE, hear(&client, word)).await else { return connection::reset(client) };
+    let Ok((asked, said)) = timeout(PATIENCE, hear(&client, word)).await else { return refusal::reset(client) };
     let (wanted, length) = match asked {
         Asked::For(wanted, length) => (wanted, length),
         Asked::Stranger => {
@@ -142,7 +143,7 @@ async fn attend(gate: &Rc<Gate>, client: TcpStream, word: &str) {
             let denied = Denied::by("built in: a host that is neither a name nor an address", "name one");
             let contact =
                 Contact { name: Some(wanted.host), port, ..Contact::of(crate::verdict::run::Attempt::Connect) };
-            return connection::refuse(gate, client, &denied, contact, &said).await;
+            return refusal::refuse(gate, client, &denied, contact, &said).await;
         }
     };
     let mut contact = connection::contact(&target, port);
@@ -158,7 +159,7 @@ async fn attend(gate: &Rc<Gate>, client: TcpStream, word: &str) {
             }
         }
         Ok(dialled) => forward(gate, client, dialled, target, contact, said).await,
-        Err(no_way) => connection::refuse_asked(gate, client, no_way, contact, &said).await,
+        Err(no_way) => refusal::refuse_asked(gate, client, no_way, contact, &said).await,
     }
 }
 
@@ -201,10 +202,10 @@ async fn forward(
                 let begun = Begun { client, server, said, name, over, account: purse.account, asks: Asks::Once };
                 return http::serve(gate.clone(), looking, begun, contact).await;
             }
-            Err(denied) => return connection::refuse(gate, client, &denied, contact, &said).await,
+            Err(denied) => return refusal::refuse(gate, client, &denied, contact, &said).await,
         },
         Target::Address(address) => {
-            let Some(said) = without_proxy(&said) else { return connection::reset(client) };
+            let Some(said) = without_proxy(&said) else { return refusal::reset(client) };
             let rule = format!("an address that `allow` names ({address})");
             let open = gate.records.open(Contact { rule, ..contact });
             let paid = purse.request(&open, 1).and_then(|()| purse.send(&open, said.len()));
@@ -220,7 +221,7 @@ async fn forward(
             let open = gate.records.open(contact);
             follow::follow(&open, &purse, (&client, &server), &mut requests, &out).await;
         }
-        Err(denied) => connection::refuse(gate, client, &denied, contact, &said).await,
+        Err(denied) => refusal::refuse(gate, client, &denied, contact, &said).await,
     }
 }
 

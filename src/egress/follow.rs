@@ -17,8 +17,8 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::budget::{Meter, Purse};
-use super::connection::{self, forbidden, pass_on};
 use super::record::Open;
+use super::refusal::{self, forbidden};
 use super::relay;
 use super::requests::{Flaw, Requests};
 use crate::policy::egress::Denied;
@@ -104,10 +104,10 @@ pub async fn follow(open: &Open, purse: &Purse<'_>, ends: Ends<'_>, requests: &m
         }
         match turned.denied.take() {
             None => relay::end(client),
-            Some(denied) => connection::answer(client, &forbidden(&open.contact(), &denied)).await,
+            Some(denied) => refusal::answer(client, &forbidden(&open.contact(), &denied)).await,
         }
     };
-    pass_on(tokio::try_join!(out, back).map(drop), client, server);
+    relay::pass_on(tokio::try_join!(out, back).map(drop), client, server);
 }
 
 /// Says to both sides that it is over, if the client can be told why.

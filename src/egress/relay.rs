@@ -222,3 +222,11 @@ pub fn end(to: &TcpStream) -> io::Result<()> {
         Err(errno) => Err(errno.into()),
     }
 }
+
+/// A connection that broke on one side breaks on the other.
+pub fn pass_on(ended: io::Result<()>, client: &TcpStream, server: &TcpStream) {
+    if ended.is_err() {
+        let _ = client.set_zero_linger();
+        let _ = server.set_zero_linger();
+    }
+}

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 
 use nix::sys::socket::SockaddrStorage;
 
-use super::listen;
+use super::packets;
 
 /// Sockets for such messages, in the jail's network: of IPv4, and of IPv6 where there is any.
 #[derive(Debug, Default)]
@@ -37,7 +37,7 @@ impl Unreachable {
         };
         let to = SockaddrStorage::from(SocketAddr::new(from.ip(), 0));
         if let Some(socket) = socket {
-            let _ = listen::send(socket, &message, &to, Some(at));
+            let _ = packets::send(socket, &message, &to, Some(at));
         }
     }
 }

@@ -32,7 +32,7 @@ impl Launcher {
             Fork::Child => {
                 drop(channel);
                 close_others(&launchers);
-                launcher::serve(launchers, expected, mandate, egress::gate::live)
+                launcher::serve(launchers, expected, mandate, egress::life::live)
             }
             Fork::Parent(pid) => {
                 let launcher = Launcher { channel: Rc::new(channel), pid };

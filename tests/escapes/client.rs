@@ -61,7 +61,7 @@ pub fn main(mut words: impl Iterator<Item = OsString>) -> ExitCode {
     match process::fork_into(0, None).expect("one more process") {
         Fork::Child => {
             drop(ours);
-            launcher::serve(launchers, Some(tier), &Mandate::Own, clawjail::egress::gate::live)
+            launcher::serve(launchers, Some(tier), &Mandate::Own, clawjail::egress::life::live)
         }
         Fork::Parent(pid) => {
             drop(launchers);

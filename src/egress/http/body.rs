@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
-use super::carry::Connection;
+use super::charge::Charge;
 use crate::egress::needles::{Blotter, Search};
 use crate::egress::unpack::{Coding, Unpacking};
 use crate::policy::egress::Denied;
@@ -29,7 +29,7 @@ pub enum Body {
 /// What a client sends.
 pub struct Out {
     incoming: Incoming,
-    connection: Rc<Connection>,
+    charge: Rc<Charge>,
     search: Search,
     /// Where it is compressed: what unpacks it, and the search through that.
     packed: Option<(Unpacking, Search)>,
@@ -54,7 +54,7 @@ pub enum Finding {
 /// What a server answers.
 pub struct Back {
     incoming: Incoming,
-    connection: Rc<Connection>,
+    charge: Rc<Charge>,
     blotter: Option<Blotter>,
     ended: bool,
 }
@@ -65,15 +65,15 @@ impl Body {
         Body::Whole(Some(text.into()))
     }
 
-    /// From the client of `connection`. What is found is told there.
-    pub fn out(incoming: Incoming, coding: Coding, connection: Rc<Connection>, found: Rc<RefCell<Finding>>) -> Body {
+    /// From a client. What is found is told there.
+    pub fn out(incoming: Incoming, coding: Coding, charge: Rc<Charge>, found: Rc<RefCell<Finding>>) -> Body {
         let packed = Unpacking::of(coding).map(|unpacking| (unpacking, Search::default()));
-        Body::Out(Out { incoming, connection, search: Search::default(), packed, found })
+        Body::Out(Out { incoming, charge, search: Search::default(), packed, found })
     }
 
-    /// From the server of `connection`.
-    pub fn back(incoming: Incoming, connection: Rc<Connection>, blotter: Option<Blotter>) -> Body {
-        Body::Back(Back { incoming, connection, blotter, ended: false })
+    /// From a server.
+    pub fn back(incoming: Incoming, charge: Rc<Charge>, blotter: Option<Blotter>) -> Body {
+        Body::Back(Back { incoming, charge, blotter, ended: false })
     }
 }
 
@@ -111,7 +111,7 @@ impl HttpBody for Body {
 impl Out {
     /// Looks for what stands for a secret, in what is sent and in what that unpacks to.
     fn look_through(&mut self, piece: &[u8]) -> Finding {
-        let Some(needles) = self.connection.secrets().needles() else { return Finding::Nothing };
+        let Some(needles) = self.charge.secrets().needles() else { return Finding::Nothing };
         let mut found = self.search.find(needles, piece);
         if let Some((unpacking, search)) = &mut self.packed
             && unpacking.feed(piece, &mut |text| found |= search.find(needles, text)).is_err()
@@ -137,7 +137,7 @@ impl Out {
                     return Poll::Ready(Some(Err("it holds what must not leave".into())));
                 }
             }
-            if let Err(denied) = self.connection.pay(piece.len()) {
+            if let Err(denied) = self.charge.pay(piece.len()) {
                 *self.found.borrow_mut() = Finding::Denied(denied);
                 return Poll::Ready(Some(Err("no more may leave".into())));
             }
@@ -174,7 +174,7 @@ impl Back {
                     };
                 }
             };
-            self.connection.received(piece.len());
+            self.charge.received(piece.len());
             let piece = self.blotter.as_mut().map_or_else(|| piece.clone(), |blotter| blotter.pass(piece.clone()));
             if !piece.is_empty() {
                 return Poll::Ready(Some(Ok(Frame::data(piece))));

@@ -21,16 +21,17 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::exchange;
+use super::charge::Charge;
+use super::connection::{Asks, Connection};
+use super::looking::Looking;
 use super::rewound::{Here, MUCH, Rewound};
 use super::upstream::{Upstream, WINDOWS};
-use super::{Looking, offers};
+use super::way::offers;
+use super::{exchange, notes};
 use crate::egress::authority::Version;
 use crate::egress::budget::Account;
 use crate::egress::gate::Gate;
 use crate::egress::record::Open;
-use crate::egress::secrets::Secrets;
-use crate::policy::egress::Denied;
 use crate::policy::egress::http::Carrier;
 use crate::policy::egress::name::Name;
 use crate::verdict::run::{Contact, Decision};
@@ -61,73 +62,6 @@ pub struct Begun {
     pub asks: Asks,
 }
 
-/// How many requests there are on a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asks {
-    /// As many as come.
-    Often,
-    /// One: the next could be for another host.
-    Once,
-}
-
-/// One that is looked into.
-pub struct Connection {
-    /// Who looks.
-    pub gate: Rc<Gate>,
-    /// How.
-    pub looking: Rc<Looking>,
-    /// To whom.
-    pub name: Name,
-    /// By what.
-    pub over: Carrier,
-    /// In which version.
-    pub version: Version,
-    /// The other side.
-    pub upstream: Upstream,
-    /// Its record.
-    pub open: Open,
-    port: u16,
-    account: Account,
-    asks: Asks,
-    listed: Cell<usize>,
-}
-
-impl Connection {
-    /// The port that was connected to.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// What must not leave by it.
-    pub fn secrets(&self) -> &Secrets {
-        &self.looking.secrets
-    }
-
-    /// Pays for what is sent and counts it; or says why it may not be.
-    pub fn pay(&self, bytes: usize) -> Result<(), Denied> {
-        self.gate.meter.send(&self.account, bytes as u64)?;
-        let sent = &self.open.entry().sent;
-        sent.set(sent.get() + bytes as u64);
-        Ok(())
-    }
-
-    /// Counts what was received.
-    pub fn received(&self, bytes: usize) {
-        let received = &self.open.entry().received;
-        received.set(received.get() + bytes as u64);
-    }
-
-    /// Whether one more request can be listed.
-    pub fn may_list(&self) -> bool {
-        let listed = self.listed.get();
-        self.listed.set(listed.saturating_add(1));
-        listed < MOST_LISTED
-    }
-}
-
-/// Requests of one connection that are listed in its record.
-const MOST_LISTED: usize = 16;
-
 /// Serves one to its end.
 pub async fn serve(gate: Rc<Gate>, looking: Rc<Looking>, begun: Begun, contact: Contact) {
     let port = contact.port;
@@ -135,24 +69,24 @@ pub async fn serve(gate: Rc<Gate>, looking: Rc<Looking>, begun: Begun, contact: 
     let open = gate.records.open(Contact { spoken: Some(spoken.into()), ..contact });
     let Begun { client, server, said, name, over, account, asks } = begun;
     let gone = Arc::new(Notify::new());
-    let make = |upstream, version, open| {
-        let (gate, looking, name) = (gate.clone(), looking.clone(), name.clone());
-        let (account, listed) = (account.clone(), Cell::new(0));
-        Rc::new(Connection { gate, looking, name, over, version, upstream, open, port, account, asks, listed })
+    let charge = Rc::new(Charge { gate, looking: looking.clone(), open, account });
+    let make = |upstream, version| {
+        let (charge, name, listed) = (charge.clone(), name.clone(), Cell::new(0));
+        Rc::new(Connection { charge, name, port, over, version, upstream, asks, listed })
     };
     if over == Carrier::Plain {
         let upstream = Upstream::plain(server, gone.clone()).await;
-        return speak(make(upstream, Version::One, open), Rewound::new(said, client), gone).await;
+        return speak(make(upstream, Version::One), Rewound::new(said, client), gone).await;
     }
     let offered = offers(&said);
     let (upstream, version) = Upstream::tls(&looking, server, &name, &offered, gone.clone()).await;
     if let Upstream::Down(why) = &upstream {
-        failed(&open, why.clone());
+        failed(&charge.open, why.clone());
     }
     match accept(&looking, Rewound::new(said, client), &name, version).await {
-        Ok(stream) => speak(make(upstream, version, open), stream, gone).await,
+        Ok(stream) => speak(make(upstream, version), stream, gone).await,
         // Most often it does not trust us: it reads its authorities from somewhere else.
-        Err(error) => failed(&open, format!("the command broke TLS with the gate off: {error}")),
+        Err(error) => failed(&charge.open, format!("the command broke TLS with the gate off: {error}")),
     }
 }
 
@@ -198,7 +132,7 @@ where
                 }
             };
             if ended.is_err_and(|error| error.is_parse()) {
-                exchange::note_malformed(&connection);
+                notes::note_malformed(&connection);
             }
         }
         Version::Two => {

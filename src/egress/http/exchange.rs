@@ -7,22 +7,21 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::rc::Rc;
 
-use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 
 use super::body::{Body, Finding};
-use super::carry::Connection;
+use super::connection::Connection;
 use super::head::{self, Asked, At};
+use super::notes::{Said, by_flaw, by_placeholder, deny, forbidden, list, unreachable_host};
 use super::tunnel;
 use crate::egress::needles::Blotter;
-use crate::egress::requests::Flaw;
 use crate::egress::unpack::{Coding, Unreadable};
 use crate::policy::egress::Denied;
 use crate::policy::egress::http::{self as policy, HttpRule, Judged};
-use crate::verdict::run::{Attempt, Contact, Decision, Requested};
+use crate::verdict::run::Decision;
 
 /// Answers one.
 pub async fn answer(connection: Rc<Connection>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
@@ -57,9 +56,9 @@ impl From<Denied> for NoAnswer {
 }
 
 async fn pass(connection: &Rc<Connection>, head: Parts, body: Incoming) -> Result<Response<Body>, NoAnswer> {
-    let (name, port) = (&connection.name, connection.port());
+    let (name, port) = (&connection.name, connection.port);
     let asked = head::read(&head, name, port).map_err(by_flaw)?;
-    connection.gate.meter.request(1)?;
+    connection.charge.gate.meter.request(1)?;
     let rule = judge(connection, &asked, &head.headers)?;
     let Parts { mut headers, extensions, .. } = head;
     let inject = rule.and_then(|rule| rule.inject.as_ref());
@@ -67,28 +66,28 @@ async fn pass(connection: &Rc<Connection>, head: Parts, body: Incoming) -> Resul
         headers.remove(inject.header.as_str());
     }
     // Everything but that field is looked through, and then it is written.
-    if connection.secrets().leave_in(&head::target(&asked), &headers) {
+    if connection.charge.secrets().leave_in(&head::target(&asked), &headers) {
         return Err(by_placeholder(inject.map(|inject| inject.header.as_str())).into());
     }
     let coding = coding_of(connection, &headers)?;
     let blotter = match inject {
         Some(inject) => {
-            let blotter = connection.secrets().put_in(inject, &mut headers)?;
+            let blotter = connection.charge.secrets().put_in(inject, &mut headers)?;
             // What is compressed cannot be looked into on its way back.
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             Some(blotter)
         }
         None => None,
     };
-    if asked.websocket && connection.secrets().needles().is_some() {
+    if asked.websocket && connection.charge.secrets().needles().is_some() {
         headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
     }
     let at = At { name, port, over: connection.over, version: connection.version };
     let request = head::write(&asked, headers, at).ok_or(NoAnswer::Failed("the request cannot be written".into()))?;
     let found = Rc::new(RefCell::new(Finding::default()));
-    let body = Body::out(body, coding, connection.clone(), found.clone());
+    let body = Body::out(body, coding, connection.charge.clone(), found.clone());
     let request = request.body(body).map_err(|error| NoAnswer::Failed(error.to_string()))?;
-    connection.pay(length_of(request.headers()) + head::target(&asked).len())?;
+    connection.charge.pay(length_of(request.headers()) + head::target(&asked).len())?;
     let answer = connection.upstream.send(request).await;
     match &*found.borrow() {
         Finding::Nothing => {}
@@ -108,9 +107,9 @@ fn judge<'a>(connection: &'a Connection, asked: &Asked, headers: &HeaderMap) -> 
     let values = |name: &str| -> Vec<String> {
         headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
     };
-    let judged = connection.gate.rules.judge_request(&policy::Request {
+    let judged = connection.charge.gate.rules.judge_request(&policy::Request {
         name: &connection.name,
-        port: connection.port(),
+        port: connection.port,
         over: connection.over,
         method: asked.method.as_str(),
         path: &asked.path,
@@ -138,21 +137,17 @@ fn give_back(connection: &Rc<Connection>, answer: Response<Incoming>, blotter: O
     }
     head.version = Default::default();
     head.extensions.clear();
-    connection.received(length_of(&head.headers));
-    Response::from_parts(head, Body::back(body, connection.clone(), blotter))
+    connection.charge.received(length_of(&head.headers));
+    Response::from_parts(head, Body::back(body, connection.charge.clone(), blotter))
 }
 
 fn length_of(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
 }
 
-fn by_flaw(flaw: Flaw) -> Denied {
-    Denied::by(flaw.rule(), "send each request to the host that it is for, written plainly")
-}
-
 /// How the body is compressed, where that matters to us. What we could not look into goes nowhere.
 fn coding_of(connection: &Connection, headers: &HeaderMap) -> Result<Coding, Denied> {
-    match connection.secrets().needles() {
+    match connection.charge.secrets().needles() {
         None => Ok(Coding::Plain),
         Some(_) => Coding::of(headers).map_err(|Unreadable| by_coding()),
     }
@@ -163,104 +158,4 @@ fn by_coding() -> Denied {
         "built in: a body that is compressed in a way in which nobody can look for what stands for a secret",
         "send it as it is, or with `Content-Encoding: gzip`",
     )
-}
-
-fn by_placeholder(only: Option<&str>) -> Denied {
-    let rule = match only {
-        Some(field) => format!("built in: what stands for a secret leaves only in the field `{field}` of this request"),
-        None => "built in: what stands for a secret does not leave to this host".to_owned(),
-    };
-    Denied::by(
-        rule,
-        "send it only to the host that the profile gives the secret to, or have the operator add `inject` there",
-    )
-}
-
-/// What a request says of itself, for the record.
-struct Said {
-    method: String,
-    path: String,
-}
-
-/// Of a path and of a method, as they are recorded.
-const LONGEST_PATH: usize = 200;
-const LONGEST_METHOD: usize = 16;
-
-impl Said {
-    fn of(head: &Parts) -> Said {
-        let cut = |text: &str, most| text.chars().take(most).collect();
-        Said { method: cut(head.method.as_str(), LONGEST_METHOD), path: cut(head.uri.path(), LONGEST_PATH) }
-    }
-}
-
-fn list(connection: &Connection, said: &Said, status: Option<u16>, decision: Decision) {
-    let may = connection.may_list();
-    connection.open.learn(|contact| {
-        contact.requests += 1;
-        if may {
-            let Said { method, path } = said;
-            contact.listed.push(Requested { method: method.clone(), path: path.clone(), status, decision });
-        }
-    });
-}
-
-fn deny(connection: &Connection, said: &Said, denied: &Denied) {
-    list(connection, said, Some(StatusCode::FORBIDDEN.as_u16()), Decision::Denied);
-    let Said { method, path } = said;
-    let requested = Requested {
-        method: method.clone(),
-        path: path.clone(),
-        status: Some(StatusCode::FORBIDDEN.as_u16()),
-        decision: Decision::Denied,
-    };
-    connection.gate.records.note(Contact {
-        name: Some(connection.name.to_string()),
-        port: connection.port(),
-        decision: Decision::Denied,
-        rule: denied.rule.clone(),
-        remedy: Some(denied.remedy.clone()),
-        listed: vec![requested],
-        ..Contact::of(Attempt::Request)
-    });
-}
-
-/// Notes that something tried to leave by frames.
-pub fn note_placeholder(connection: &Connection) {
-    deny(connection, &Said { method: "GET".into(), path: "(a websocket)".into() }, &by_placeholder(None));
-}
-
-/// Notes a request that could not be read as one.
-pub fn note_malformed(connection: &Connection) {
-    let said = Said { method: "?".into(), path: "?".into() };
-    deny(connection, &said, &by_flaw(Flaw::Malformed));
-}
-
-fn forbidden(connection: &Connection, said: &Said, denied: &Denied) -> Response<Body> {
-    let body = serde_json::json!({
-        "error": "denied by clawjail",
-        "host": connection.name.as_str(),
-        "port": connection.port(),
-        "method": said.method,
-        "path": said.path,
-        "rule": denied.rule,
-        "remedy": denied.remedy,
-    });
-    json(StatusCode::FORBIDDEN, &body)
-}
-
-fn unreachable_host(connection: &Connection, why: &str) -> Response<Body> {
-    let body = serde_json::json!({
-        "error": "clawjail cannot reach the host",
-        "host": connection.name.as_str(),
-        "port": connection.port(),
-        "cause": why,
-    });
-    json(StatusCode::BAD_GATEWAY, &body)
-}
-
-fn json(status: StatusCode, body: &serde_json::Value) -> Response<Body> {
-    let mut response = Response::new(Body::whole(Bytes::from(format!("{body}\n"))));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
 }

@@ -15,8 +15,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::spawn_local;
 
 use super::body::Body;
-use super::carry::Connection;
+use super::connection::Connection;
 use super::head::Asked;
+use super::notes;
 use crate::egress::needles::{Needles, Search};
 
 /// What is moved at a time.
@@ -54,25 +55,25 @@ async fn pass_frames(connection: &Connection, client: Upgraded, server: Upgraded
     let (mut from_server, mut to_server) = tokio::io::split(TokioIo::new(server));
     let out = async {
         let mut look = Look::default();
-        let needles = connection.secrets().needles();
+        let needles = connection.charge.secrets().needles();
         let guard = |piece: &[u8]| {
             if needles.is_some_and(|needles| look.finds(needles, piece)) {
                 return Err(io::ErrorKind::PermissionDenied.into());
             }
-            connection.pay(piece.len()).map_err(|denied| {
-                connection.open.deny(denied);
+            connection.charge.pay(piece.len()).map_err(|denied| {
+                connection.charge.open.deny(denied);
                 io::ErrorKind::ConnectionAborted.into()
             })
         };
         pass(&mut from_client, &mut to_server, guard).await
     };
     let back = pass(&mut from_server, &mut to_client, |piece| {
-        connection.received(piece.len());
+        connection.charge.received(piece.len());
         Ok(())
     });
     let passed = tokio::try_join!(out, back).map(drop);
     if passed.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
-        super::exchange::note_placeholder(connection);
+        notes::note_placeholder(connection);
     }
     passed
 }

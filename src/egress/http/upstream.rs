@@ -19,8 +19,8 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::Looking;
 use super::body::Body;
+use super::looking::Looking;
 use super::rewound::{Here, Rewound};
 use crate::egress::authority::Version;
 use crate::policy::egress::name::Name;
