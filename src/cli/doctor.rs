@@ -14,7 +14,8 @@ use crate::plan::Owner;
 use crate::plan::compile::{Refused, TierPolicies, compile};
 use crate::plan::explain::aligned;
 use crate::plan::request::{Caller, Request, WorkspaceDirectory};
-use crate::profile::load::{self, Sources};
+use crate::profile::listing;
+use crate::profile::load::Sources;
 
 /// Try every mechanism for real, and say what works, what does not and what to do about it.
 #[derive(Debug, Args)]
@@ -83,7 +84,7 @@ pub fn run(doctor: &Doctor) -> ExitCode {
         // A run finds out only when a command first asks; here it has been tried.
         let seccomp_notify = works(&mechanisms, "seccomp notification", tier);
         let facts = HostFacts { seccomp_notify, ..survey::facts(tier, controllers.clone(), idmapped) };
-        for listed in load::list(&sources) {
+        for listed in listing::list(&sources) {
             let keeping = match broken(&mechanisms, tier) {
                 Some(mechanism) => Keeping::Refused(format!("`{mechanism}` does not work in tier `{}`", tier.word())),
                 None => keep(&listed.name, &sources, &caller, &facts, works(&mechanisms, "egress gate", tier)),

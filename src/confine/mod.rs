@@ -10,6 +10,7 @@ pub mod capabilities;
 pub mod descriptors;
 pub mod gateway;
 pub mod identity;
+pub mod known;
 pub mod landlock;
 pub mod late;
 pub mod limits;

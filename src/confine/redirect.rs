@@ -17,7 +17,7 @@ use std::os::fd::OwnedFd;
 use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
 
-use super::gateway::{LED, MARK, NAMES, OWN_V4, OWN_V6, PORT};
+use super::known::{LED, MARK, NAMES, OWN_V4, OWN_V6, PORT};
 use super::netlink::{Attributes, Batch, NEW, Netlink};
 use crate::policy::egress::Datagrams;
 

@@ -34,7 +34,7 @@ use super::record::Open;
 use super::refusal::{refuse, reset, turn_away};
 use super::relay;
 use super::requests::Requests;
-use crate::confine::gateway::NAMES;
+use crate::confine::known::NAMES;
 use crate::policy::egress::http::Carrier;
 use crate::policy::egress::name::Name;
 use crate::policy::egress::rule::Protocol;

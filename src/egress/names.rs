@@ -15,7 +15,7 @@ const V4: u32 = u32::from_be_bytes([198, 18, 0, 0]);
 const PLAIN: std::ops::Range<u32> = 256..UDP_FIRST;
 const WITH_UDP: std::ops::Range<u32> = UDP_FIRST..0x2_0000;
 const UDP_FIRST: u32 = 0x1_0000;
-/// The upper half of the IPv6 range, of RFC 4193: its jail's own address is `confine::gateway::OWN_V6`.
+/// The upper half of the IPv6 range, of RFC 4193: its jail's own address is `confine::known::OWN_V6`.
 const V6: u64 = 0xfd00_c1a0_0000_0000;
 
 /// The addresses of one jail.

@@ -9,6 +9,7 @@
 //!      '-- what may be missing, and is to be known before the run --> begun --sockets--> begun
 //! ```
 
+mod assignment;
 mod door;
 mod process;
 mod sockets;
@@ -20,58 +21,16 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
+use self::assignment::Starter;
+pub use self::assignment::{Assignment, Live, Trust};
 pub use self::door::Door;
 use self::process::Process;
 use self::sockets::Listening;
-use super::channel::Channel;
 use super::contacts::Memory;
-use super::opening::unguessable;
+use super::unguessable::unguessable;
 use crate::confine::{Failed, Ids};
-use crate::plan::compile::{FIRST_THROW_AWAY_UID, THROW_AWAY_UIDS};
 use crate::policy::egress::Rules;
 use crate::verdict::run::{Decision, Met, Reached};
-
-/// What a new process lives as, if it is to be a gate. Told from above, for what a gate does is no business of a launcher's.
-pub type Live = fn(Assignment) -> !;
-
-/// What a gate is for.
-pub struct Assignment {
-    /// How it speaks with the launcher.
-    pub channel: Channel,
-    /// What may be reached.
-    pub rules: Rules,
-    /// The ids that it takes; none when it has none but the caller's already.
-    pub becomes: Option<Ids>,
-    /// Whom it must not outlive.
-    pub launcher: Pid,
-    /// What is in everything that stands for a secret in this jail, if it has any.
-    pub mark: Option<String>,
-}
-
-/// Whom a jail's programs trust, in the forms in which they read it.
-#[derive(Debug, Default)]
-pub struct Trust {
-    /// For nearly all.
-    pub pem: Vec<u8>,
-    /// For Java.
-    pub jks: Vec<u8>,
-}
-
-/// What is needed to begin one.
-#[derive(Debug)]
-struct Starter {
-    live: Live,
-    rules: Rules,
-    own: Ids,
-    init: Pid,
-    mark: Option<String>,
-}
-
-impl Starter {
-    fn becomes(&self) -> Option<Ids> {
-        (self.own.uid == 0).then(|| ids(self.init))
-    }
-}
 
 /// A gate.
 #[derive(Debug)]
@@ -239,11 +198,4 @@ impl Gate {
 /// What nobody could have guessed, in the letters that base64 leaves alone.
 fn mark() -> Result<String, Errno> {
     Ok(format!("clawjail{}{}", unguessable()?, unguessable()?))
-}
-
-/// Ids that no jail has, and no other living gate: init's pid is its own, and the range lies behind that of the jails.
-fn ids(init: Pid) -> Ids {
-    let offset = u32::try_from(init.as_raw()).unwrap_or(0) % THROW_AWAY_UIDS;
-    let id = FIRST_THROW_AWAY_UID + THROW_AWAY_UIDS + offset;
-    Ids { uid: id, gid: id }
 }

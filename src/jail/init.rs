@@ -9,7 +9,6 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -207,18 +206,4 @@ fn confine(orders: &Orders, filters: &Filters) -> Result<(), Failed> {
     // Each record costs the refused call and the host something.
     let recorded = plan.tier == Tier::Root && plan.recording == Recording::Full;
     seccomp::install_with(&filters.all, if recorded { Refusals::Logged } else { Refusals::Silent })
-}
-
-/// Replaces init's own stdin, stdout and stderr, so that it holds nothing of the caller's open.
-pub fn let_go_of_stdio() -> Result<(), Failed> {
-    let failed = Failed::at("let_go_of_stdio");
-    let null = fs::File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/null")
-        .map_err(|error| failed(identity::errno_of(&error)))?;
-    for number in 0..3 {
-        process::place(null.as_fd(), number).map_err(&failed)?;
-    }
-    Ok(())
 }

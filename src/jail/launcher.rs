@@ -145,5 +145,5 @@ pub fn prepare() -> Result<(), Failed> {
         // A terminal sends these to the whole foreground group; what they mean for the run is the supervisor's to decide.
         process::ignore_signal(ignored).map_err(&failed)?;
     }
-    super::init::let_go_of_stdio()
+    super::forked::let_go_of_stdio()
 }

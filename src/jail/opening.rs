@@ -5,8 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{DirEntry, File};
-use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,9 +18,11 @@ use nix::unistd::{Pid, getpid};
 
 use super::cgroup::Group;
 use super::channel::{Arrived, Channel};
+use super::forked::close_all_but;
 use super::gate::{Gate, Trust};
 use super::init::{self, Birth};
 use super::removal::remove_tree;
+use super::unguessable::unguessable;
 use crate::confine::Failed;
 use crate::confine::identity::errno_of;
 use crate::confine::late::View;
@@ -319,29 +320,10 @@ pub fn launchers_with_private() -> Vec<Pid> {
     private_places().filter_map(pid).map(Pid::from_raw).collect()
 }
 
-/// A name that nobody could have put in our way.
-pub fn unguessable() -> Result<String, Errno> {
-    let mut random = [0; 8];
-    let read = File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut random));
-    read.map_err(|error| errno_of(&error))?;
-    Ok(format!("{:016x}", u64::from_ne_bytes(random)))
-}
-
 /// In the child: nothing of the launcher's is kept but the channel.
 fn become_init(channel: Channel, birth: Birth) -> ! {
     match close_all_but(&channel) {
         Ok(()) => init::live(channel, birth),
         Err(_) => process::leave(1),
     }
-}
-
-/// Closes every descriptor but `channel`, and puts nothing in the place of stdin, stdout and stderr.
-pub fn close_all_but(channel: &Channel) -> Result<(), Failed> {
-    let keep = u32::try_from(channel.as_fd().as_raw_fd()).unwrap_or(3);
-    init::let_go_of_stdio()?;
-    let failed = Failed::at("close_others");
-    if keep > 3 {
-        process::close_between(3, keep - 1).map_err(&failed)?;
-    }
-    process::close_from(keep.saturating_add(1)).map_err(&failed)
 }

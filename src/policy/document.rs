@@ -6,10 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
-
-use super::flaw;
 
 /// Who stands behind a text. The greater one may rely on nothing that only the lesser one vouches for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,11 +97,6 @@ impl Document {
     /// Whether it is part of the program.
     pub fn is_built_in(&self) -> bool {
         matches!(self.text, Cow::Borrowed(_))
-    }
-
-    /// Reads the text as a `T`.
-    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Flaw> {
-        toml::from_str(&self.text).map_err(|error| flaw::explain(self, &error))
     }
 
     /// Whether there is anything but comments in it.

@@ -5,10 +5,18 @@
 
 use std::ops::Range;
 
+use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
 
 use super::document::{Document, Flaw};
 use super::names::{cut, did_you_mean, nearest, shown};
+
+impl Document {
+    /// Reads the text as a `T`.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Flaw> {
+        toml::from_str(&self.text).map_err(|error| explain(self, &error))
+    }
+}
 
 /// Turns a reader's error into a flaw of `document`.
 pub fn explain(document: &Document, error: &toml::de::Error) -> Flaw {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::error::ProfileError;
 use super::lineage::Layer;
 use super::promise::{Demand, Promise};
-use super::requests;
+use super::requests::{self, is_name};
 use super::schema::{Access, Addresses, Inspect};
 use super::{Grant, WorkspaceAccess, WorkspaceAt};
 use crate::policy::document::{Authority, Spot};
@@ -382,10 +382,4 @@ fn below_kernel(path: &str) -> bool {
     ["/proc", "/sys", "/dev"]
         .iter()
         .any(|root| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
-}
-
-/// Whether an environment variable can have this name.
-pub fn is_name(name: &str) -> bool {
-    let starts_well = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
-    starts_well && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }

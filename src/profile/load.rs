@@ -15,7 +15,6 @@ use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 
 use super::error::ProfileError;
-use super::lineage;
 use crate::policy::document::{Authority, Document};
 use crate::policy::library::{Library, OpenCause, OpenError, SetKind, Shelf};
 use crate::policy::names::{check, nearest};
@@ -81,17 +80,6 @@ macro_rules! embedded {
 
 const BUILT_IN: &[(&str, &str)] =
     embedded!("base", "offline", "openclaw", "readonly", "skill-test", "trusted", "untrusted");
-
-/// A profile that can be asked for.
-#[derive(Debug)]
-pub struct Listed {
-    /// Its name.
-    pub name: String,
-    /// Its summary, or why it cannot be read.
-    pub summary: Result<String, ProfileError>,
-    /// Where it is: `built-in:untrusted`, or a path. Of one that cannot be opened, the name alone.
-    pub source: String,
-}
 
 impl Sources {
     /// `/etc/clawjail`, which only root may own.
@@ -189,22 +177,6 @@ impl Shelf for Sources {
 
     fn replaces_nothing(&self) -> bool {
         self.dirs.is_empty() || self.built_in_stands
-    }
-}
-
-/// Every profile that can be asked for, sorted by name.
-pub fn list(sources: &Sources) -> Vec<Listed> {
-    let names = sources.profile_names(Authority::Caller);
-    names.into_iter().map(|name| list_one(name, sources)).collect()
-}
-
-fn list_one(name: String, sources: &Sources) -> Listed {
-    match sources.profile(&name, Authority::Caller) {
-        Ok(document) => {
-            let summary = lineage::read(&name, &document).map(|file| file.summary.unwrap_or_default());
-            Listed { name, summary, source: document.source }
-        }
-        Err(error) => Listed { source: name.clone(), name, summary: Err(error) },
     }
 }
 

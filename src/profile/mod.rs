@@ -17,6 +17,7 @@ pub mod error;
 mod expand;
 mod lineage;
 pub mod lint;
+pub mod listing;
 pub mod load;
 pub mod narrow;
 pub mod promise;

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 
 use super::error::ProfileError;
-use super::expand::is_name;
 use super::lineage::Layer;
 use super::schema::{HttpTable, InjectTable, SecretTable};
 use super::typed::{Exact, Only};
@@ -249,4 +248,10 @@ pub fn unknown_secret(layers: &[Layer]) -> Option<ProfileError> {
             Some(layer.error(flaw.with_hint("say where it comes from in [egress.secrets]")))
         },
     )
+}
+
+/// Whether an environment variable can have this name.
+pub fn is_name(name: &str) -> bool {
+    let starts_well = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    starts_well && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::html::Html;
-use super::one::{bytes, heading};
+use super::html::{Html, bytes, heading};
 use crate::verdict::evidence::FileChange;
 
 /// Names that are shown; the others are counted.

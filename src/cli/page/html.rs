@@ -82,3 +82,20 @@ fn is_odd(letter: char) -> bool {
         || matches!(number, 0xfdd0..=0xfdef | 0xe0000..=0xe007f)
         || number & 0xfffe == 0xfffe
 }
+
+/// A heading, with a few words of ours beside it.
+pub fn heading(page: &mut Html, title: &'static str, beside: &str) {
+    page.raw("<h2>").raw(title).raw(" <small>").ours(beside).raw("</small></h2>\n");
+}
+
+/// A number of bytes as a person reads it.
+pub fn bytes(count: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let (mut value, mut unit) = (count as f64, 0);
+    while value >= 1024.0 && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let unit = units.get(unit).unwrap_or(&"B");
+    if value.fract() == 0.0 || value >= 100.0 { format!("{value:.0} {unit}") } else { format!("{value:.1} {unit}") }
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::files;
-use super::html::Html;
+use super::html::{Html, bytes, heading};
 use crate::verdict::activity::Connection;
 use crate::verdict::evidence::{Command, PeakUse};
 use crate::verdict::{Denial, Level, Outcome, Verdict};
@@ -46,11 +46,6 @@ fn ended(verdict: &Verdict) -> (&'static str, String) {
         (Outcome::Signalled, _, Some(signal)) => (BAD, format!("signal {signal}")),
         (outcome, ..) => (BAD, outcome.word().replace('_', " ")),
     }
-}
-
-/// A heading, with a few words of ours beside it.
-pub fn heading(page: &mut Html, title: &'static str, beside: &str) {
-    page.raw("<h2>").raw(title).raw(" <small>").ours(beside).raw("</small></h2>\n");
 }
 
 fn fact(page: &mut Html, name: &'static str, value: &str) {
@@ -301,18 +296,6 @@ fn promises(page: &mut Html, verdict: &Verdict) {
         page.raw("</dd>\n");
     }
     page.raw("</dl></details>\n");
-}
-
-/// A number of bytes as a person reads it.
-pub fn bytes(count: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let (mut value, mut unit) = (count as f64, 0);
-    while value >= 1024.0 && unit + 1 < units.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    let unit = units.get(unit).unwrap_or(&"B");
-    if value.fract() == 0.0 || value >= 100.0 { format!("{value:.0} {unit}") } else { format!("{value:.1} {unit}") }
 }
 
 /// Microseconds as a person reads them.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::super::answer;
 use super::sources;
 use crate::plan::explain::aligned;
-use crate::profile::load::{self, Listed};
+use crate::profile::listing::{self, Listed};
 
 /// List every profile that can be asked for.
 #[derive(Debug, Args)]
@@ -35,7 +35,7 @@ struct Row<'a> {
 
 /// Lists them.
 pub fn run(list: &List) -> ExitCode {
-    let listed = load::list(&sources());
+    let listed = listing::list(&sources());
     if list.json {
         return answer::give(&answer::json(&listed.iter().map(row).collect::<Vec<_>>()));
     }

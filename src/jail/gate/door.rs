@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
 
-use super::super::opening::unguessable;
+use super::super::unguessable::unguessable;
 use crate::confine::Failed;
 use crate::confine::identity::errno_of;
 

@@ -11,8 +11,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
 
 use super::super::channel::{Arrived, Channel};
-use super::super::opening::close_all_but;
-use super::{Assignment, Starter, Trust};
+use super::super::forked::close_all_but;
+use super::assignment::{Assignment, Starter, Trust};
 use crate::confine::Failed;
 use crate::policy::egress::Rules;
 use crate::policy::egress::http::secret::Source;
