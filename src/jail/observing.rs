@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::asker::Asker;
+use crate::plan::paths::lies_at_or_below;
 use crate::plan::sight::normal;
 use crate::sys::seccomp::Notification;
 
@@ -93,7 +94,8 @@ fn opened(asker: &Asker<'_>, notification: &Notification) -> Option<Told> {
         return None;
     }
     let path = absolute(asker, directory, &asker.text(address)?)?;
-    (!path.starts_with("/proc") && !path.starts_with("/dev")).then_some(Told::Read(path))
+    let own = |tree| lies_at_or_below(&path, Path::new(tree));
+    (!own("/proc") && !own("/dev")).then_some(Told::Read(path))
 }
 
 /// A path as the process means it, by its letters.

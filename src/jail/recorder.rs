@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -22,7 +22,8 @@ use super::ends::Ends;
 use super::listening::{self, Pending};
 use super::naming::Answer;
 use super::observing::Told;
-use crate::plan::sight;
+use crate::plan::paths::lies_at_or_below;
+use crate::plan::sight::{Sight, Wish, normal};
 use crate::plan::{Effect, Plan, Rights, Shield};
 use crate::profile::recording::Recording;
 use crate::wire::privsep::{Command, Denied, Ending, Execution, Listener, Observed, Process, Run};
@@ -51,8 +52,7 @@ type Key = (String, &'static str, Vec<u8>, String);
 /// Notes of all runs of one jail.
 pub struct Recorder {
     level: Recording,
-    rules: BTreeMap<PathBuf, Rights>,
-    shields: Vec<Shield>,
+    sight: Sight,
     // Whether nothing stands over what is hidden, so that its being there says nothing (bare tier).
     uncovered: bool,
     workspace: Option<PathBuf>,
@@ -79,7 +79,7 @@ struct Notes {
     further: u64,
     observed: Observed,
     argument_bytes: usize,
-    reads: BTreeSet<PathBuf>,
+    reads: BTreeSet<Vec<u8>>,
     read_bytes: usize,
     changes: Option<Changes>,
     pending: Vec<Pending>,
@@ -91,14 +91,13 @@ impl Recorder {
     /// For a jail of `plan`.
     pub fn new(plan: &Plan) -> Recorder {
         let shields = plan.shields.iter().filter(|shield| shield.effect != Effect::Vet);
-        let changeable =
-            plan.workspace.as_ref().filter(|path| sight::grants(&plan.landlock.rules, path, sight::Wish::Write));
+        let sight = Sight::new(&plan.landlock.rules, shields.chain(&plan.watched).cloned().collect());
+        let changeable = plan.workspace.as_ref().filter(|path| sight.grants(path, Wish::Write)).cloned();
         Recorder {
             level: plan.recording,
-            rules: plan.landlock.rules.clone(),
-            shields: shields.chain(&plan.watched).cloned().collect(),
+            sight,
             uncovered: plan.sees_host_paths(),
-            workspace: changeable.cloned(),
+            workspace: changeable,
             runs: BTreeMap::new(),
             ends: (plan.recording != Recording::Off).then(Ends::new).flatten(),
             programs: BTreeSet::new(),
@@ -169,9 +168,9 @@ impl Recorder {
         let left = matches!(answer, Answer::Continue | Answer::Errno(Errno::EACCES | Errno::EPERM | Errno::EROFS));
         let Some(notes) = run.filter(|_| left).and_then(|run| self.runs.get_mut(&run)) else { return };
         for (kind, path) in wishes(asked) {
-            let shield = sight::hidden(&self.shields, &path);
-            let granted = sight::grants(&self.rules, &path, sight::Wish::Write);
-            if (granted && shield.is_none()) || path.starts_with("/proc") || path.starts_with("/dev") {
+            let shield = self.sight.shield(&path);
+            let granted = self.sight.grants(&path, Wish::Write);
+            if (granted && shield.is_none()) || is_of_the_kernel(&path) {
                 continue;
             }
             let there = std::fs::symlink_metadata(&path).is_ok();
@@ -186,7 +185,8 @@ impl Recorder {
             if granted && there && kind == "write" && access(&path, AccessFlags::W_OK).is_ok() {
                 continue;
             }
-            if granted && !there && !self.workspace.as_ref().is_some_and(|workspace| path.starts_with(workspace)) {
+            if granted && !there && !self.workspace.as_ref().is_some_and(|workspace| lies_at_or_below(&path, workspace))
+            {
                 continue;
             }
             notes.deny(asker, (kind.into(), "view", bytes(&path), rule(shield)));
@@ -204,7 +204,7 @@ impl Recorder {
     pub fn knows(&self, run: Option<Run>, told: &Told) -> bool {
         let notes = run.and_then(|run| self.runs.get(&run));
         match told {
-            Told::Read(path) => notes.is_none_or(|notes| notes.reads.contains(path)),
+            Told::Read(path) => notes.is_none_or(|notes| notes.reads.contains(path.as_os_str().as_bytes())),
             Told::Execute { .. } | Told::Reach(_) | Told::LookUp(_) | Told::Listen(_) | Told::Nothing => {
                 notes.is_none()
             }
@@ -277,17 +277,16 @@ impl Recorder {
     fn is_executed(&mut self, run: Run, asker: &Asker<'_>, path: &Path) -> bool {
         let Some(notes) = self.runs.get_mut(&run) else { return false };
         if !is_program(path) {
-            let hidden = sight::hidden(&self.shields, path).filter(|shield| shield.effect == Effect::Hide);
-            if let Some(shield) = hidden {
+            if let Some(shield) = hidden(&self.sight, path) {
                 notes.deny(asker, ("execute".into(), "view", bytes(path), shield.pattern.clone()));
             }
             return false;
         }
-        if !granted(&self.rules, path, sight::Wish::Execute) {
+        if !granted(&self.sight, path, Wish::Execute) {
             notes.deny(asker, ("execute".into(), "landlock", bytes(path), String::new()));
             return false;
         }
-        if self.programs.len() < MOST_PROGRAMS && !granted(&self.rules, path, sight::Wish::Write) {
+        if self.programs.len() < MOST_PROGRAMS && !granted(&self.sight, path, Wish::Write) {
             self.programs.insert(bytes(path));
         }
         true
@@ -317,22 +316,23 @@ impl Recorder {
 impl Recorder {
     /// By what and by which rule `path` cannot be read, where that is for the plan's reasons.
     fn unreadable(&self, path: &Path) -> Option<(&'static str, String)> {
-        let hidden = || sight::hidden(&self.shields, path).filter(|shield| shield.effect == Effect::Hide);
-        if let Some(shield) = hidden().filter(|_| self.uncovered) {
+        if self.uncovered
+            && let Some(shield) = hidden(&self.sight, path)
+        {
             return Some(("landlock", shield.pattern.clone()));
         }
         match access(path, AccessFlags::R_OK) {
-            Ok(()) if granted(&self.rules, path, sight::Wish::Read) => None,
+            Ok(()) if granted(&self.sight, path, Wish::Read) => None,
             Ok(()) => {
-                let listed = sight::rights(&self.rules, path).list && path.is_dir();
+                let listed = self.sight.rights(path).list && path.is_dir();
                 (!listed).then(|| ("landlock", String::new()))
             }
-            Err(Errno::ENOENT | Errno::ENOTDIR) => match hidden() {
+            Err(Errno::ENOENT | Errno::ENOTDIR) => match hidden(&self.sight, path) {
                 Some(shield) => Some(("view", shield.pattern.clone())),
                 // Programs look for files in many places; only where nothing at all is granted is absence our doing.
-                None => (sight::rights(&self.rules, path) == Rights::default()).then(|| ("view", String::new())),
+                None => (self.sight.rights(path) == Rights::default()).then(|| ("view", String::new())),
             },
-            Err(Errno::EACCES | Errno::EPERM) => Some(("view", rule(hidden()))),
+            Err(Errno::EACCES | Errno::EPERM) => Some(("view", rule(hidden(&self.sight, path)))),
             Err(_) => None,
         }
     }
@@ -344,20 +344,28 @@ impl First {
         let name = OsStr::from_bytes(command.argv.first()?);
         let cwd = Path::new(OsStr::from_bytes(&command.cwd));
         let path = if name.as_bytes().contains(&b'/') {
-            Some(sight::normal(&cwd.join(name))).filter(|path| is_program(path))
+            Some(normal(&cwd.join(name))).filter(|path| is_program(path))
         } else {
             let places = search_path(&command.environment).split(|byte| *byte == b':');
-            places
-                .map(|place| sight::normal(&cwd.join(OsStr::from_bytes(place)).join(name)))
-                .find(|path| is_program(path))
+            places.map(|place| normal(&cwd.join(OsStr::from_bytes(place)).join(name))).find(|path| is_program(path))
         };
         Some(First { path: path?, argv: command.argv.clone() })
     }
 }
 
 /// Whether the plan grants that, of the path as it is written or of what its links lead to.
-fn granted(rules: &BTreeMap<PathBuf, Rights>, path: &Path, wish: sight::Wish) -> bool {
-    sight::grants(rules, path, wish) || path.canonicalize().is_ok_and(|real| sight::grants(rules, &real, wish))
+fn granted(sight: &Sight, path: &Path, wish: Wish) -> bool {
+    sight.grants(path, wish) || path.canonicalize().is_ok_and(|real| sight.grants(&real, wish))
+}
+
+/// What hides `path`, if anything does.
+fn hidden<'a>(sight: &'a Sight, path: &Path) -> Option<&'a Shield> {
+    sight.shield(path).filter(|shield| shield.effect == Effect::Hide)
+}
+
+/// Whether it lies where names are the kernel's own.
+fn is_of_the_kernel(path: &Path) -> bool {
+    ["/proc", "/dev"].iter().any(|tree| lies_at_or_below(path, Path::new(tree)))
 }
 
 /// Whether somebody may execute it.
@@ -425,7 +433,8 @@ impl Notes {
     }
 
     fn read(&mut self, path: PathBuf) {
-        let more = path.as_os_str().len() + 16;
+        let path = path.into_os_string().into_vec();
+        let more = path.len() + 16;
         if self.reads.len() >= MOST_READS || self.read_bytes.saturating_add(more) > MOST_READ_BYTES {
             self.observed.more_reads = self.observed.more_reads.saturating_add(1);
             return;
@@ -458,7 +467,7 @@ impl Notes {
             let key = ("other".to_owned(), "view", b"further names, which are not listed".to_vec(), String::new());
             denials.push(denied((key, (self.further, (0, 0), None))));
         }
-        self.observed.reads = self.reads.iter().map(|path| bytes(path)).collect();
+        self.observed.reads = self.reads.into_iter().collect();
         if let Some(changes) = self.changes {
             (self.observed.changes, self.observed.more_changes) = changes.finish();
         }
