@@ -37,9 +37,7 @@ const WORKLOADS: [Workload; 6] = [
     Workload {
         name: "make of 40 C files",
         prepare: make_sources,
-        between: |place| {
-            shell(place, "rm -f *.o program");
-        },
+        between: |place| put_away(place, "*.o program"),
         command: &["make", "-s", "-j2"],
     },
     Workload {
@@ -51,9 +49,7 @@ const WORKLOADS: [Workload; 6] = [
     Workload {
         name: "npm ci from a local cache",
         prepare: make_package,
-        between: |place| {
-            shell(place, "rm -rf node_modules");
-        },
+        between: |place| put_away(place, "node_modules"),
         command: &["npm", "ci", "--offline", "--no-audit", "--no-fund", "--cache", "./cache"],
     },
 ];
@@ -118,6 +114,17 @@ fn shell(place: &Path, script: &str) -> bool {
     let quiet =
         Command::new("sh").args(["-c", script]).current_dir(place).stdout(Stdio::null()).stderr(Stdio::null()).status();
     quiet.is_ok_and(|status| status.success())
+}
+
+/// Out of the way, and not removed: for five seconds ext4 does not use an inode again that was, and looks past each of them for every
+/// new file. With 800 files removed before each run that was two thirds of `npm ci`, whatever was recorded.
+fn put_away(place: &Path, names: &str) {
+    shell(
+        place,
+        &format!(
+            "away=../away/$(date +%s%N) && mkdir -p $away && for f in {names}; do [ ! -e $f ] || mv $f $away; done"
+        ),
+    );
 }
 
 fn make_sources(place: &Path) -> bool {
