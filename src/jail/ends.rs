@@ -1,7 +1,8 @@
 //! How processes end that somebody else waits for: one descriptor each, which the kernel makes readable when its process is gone.
 //!
 //! To be woken by each end costs more than all else that is recorded of a process. So while programs begin one after another nobody
-//! is: ends are gathered when the next one begins, or when it has been quiet for a moment. From then on each end wakes us.
+//! is: ends are gathered when the next one begins, or when it has been quiet for a moment. From then on each end wakes us. A process
+//! that ends before the next program begins, as most do, is asked how it ended, and never waited for.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -25,6 +26,8 @@ pub type Execution = (Run, usize);
 pub struct Ends {
     ready: Epoll,
     alive: BTreeMap<u32, (OwnedFd, Execution)>,
+    // Those of them that began last, which nobody waits for yet.
+    fresh: Vec<u32>,
     told: bool,
     busy_until: Option<Instant>,
 }
@@ -33,7 +36,7 @@ impl Ends {
     /// None yet; `None` where the kernel has no means.
     pub fn new() -> Option<Ends> {
         let ready = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).ok()?;
-        Some(Ends { ready, alive: BTreeMap::new(), told: pidfd::tells_of_ends(), busy_until: None })
+        Some(Ends { ready, alive: BTreeMap::new(), fresh: Vec::new(), told: pidfd::tells_of_ends(), busy_until: None })
     }
 
     /// What becomes readable when one has ended; `None` while they are gathered without.
@@ -46,7 +49,9 @@ impl Ends {
         if self.busy_until.is_some_and(|until| Instant::now() < until) {
             return false;
         }
-        self.busy_until = None;
+        if self.busy_until.take().is_some() {
+            std::mem::take(&mut self.fresh).into_iter().for_each(|pid| self.wait_for(pid));
+        }
         true
     }
 
@@ -61,17 +66,36 @@ impl Ends {
             return (None, None);
         };
         let parent = pidfd::info(process.as_fd()).ok().map(|info| info.parent);
-        // Told of an end, we are told last of all that it was waited for, and only then how it was.
-        let wanted = if self.told { EpollFlags::empty() } else { EpollFlags::EPOLLIN };
-        if self.ready.add(&process, EpollEvent::new(wanted, u64::from(pid))).is_ok() {
-            self.alive.insert(pid, (process, execution));
+        self.alive.insert(pid, (process, execution));
+        if self.told {
+            self.fresh.push(pid);
+        } else {
+            self.wait_for(pid);
         }
         (None, parent)
+    }
+
+    /// Has its end make us ready.
+    fn wait_for(&mut self, pid: u32) {
+        // Told of an end, we are told last of all that it was waited for, and only then how it was.
+        let wanted = if self.told { EpollFlags::empty() } else { EpollFlags::EPOLLIN };
+        let added =
+            self.alive.get(&pid).map(|(process, _)| self.ready.add(process, EpollEvent::new(wanted, u64::from(pid))));
+        if added.is_some_and(|added| added.is_err()) {
+            self.alive.remove(&pid);
+        }
     }
 
     /// Those that have ended, with their status where the kernel tells it.
     pub fn gather(&mut self) -> Vec<(Execution, Option<i32>)> {
         let mut ended = Vec::new();
+        for pid in std::mem::take(&mut self.fresh) {
+            let status = self.alive.get(&pid).and_then(|(process, _)| pidfd::info(process.as_fd()).ok()?.status);
+            match status.and_then(|_| self.alive.remove(&pid)) {
+                Some((_, execution)) => ended.push((execution, status)),
+                None => self.wait_for(pid),
+            }
+        }
         loop {
             let mut events = [EpollEvent::empty(); 32];
             let count = self.ready.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
@@ -98,5 +122,6 @@ impl Ends {
             }
             keep
         });
+        self.fresh.retain(|pid| self.alive.contains_key(pid));
     }
 }
