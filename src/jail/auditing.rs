@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStringExt;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -27,6 +28,8 @@ const AT_ONCE: usize = 4096;
 const ON_ITS_WAY: Duration = Duration::from_millis(1);
 /// The same for one that it may have in its queue still, where we may not ask.
 const UNTOLD: Duration = Duration::from_millis(5);
+/// How often it is asked at the beginning of a run whether any is on its way. A host that writes records all the time has some always.
+const MOST_TRIES: usize = 5;
 /// How long we read what is left at the end, at most.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -44,17 +47,16 @@ pub struct Auditing {
     pending: Vec<(u64, Key, Instant)>,
     runs: BTreeMap<Run, Notes>,
     landlock: bool,
-    // The number of the last question, and answers by theirs, of those that have begun.
+    // The number of the last question.
     asked: u32,
-    answers: BTreeMap<u32, Option<Status>>,
 }
 
 /// What is noted of one run.
 #[derive(Debug)]
 struct Notes {
     began: Instant,
-    // The number of the question how the host's audit was then.
-    asked: u32,
+    // How the host's audit was then, where it may be asked.
+    first: Option<Status>,
     // How many records there had been by then, and how many that we had no room for.
     before: (u64, u64),
     denied: BTreeMap<Key, Denied>,
@@ -90,19 +92,33 @@ impl Auditing {
             runs: BTreeMap::new(),
             landlock: false,
             asked: 0,
-            answers: BTreeMap::new(),
         })
     }
 
     /// A run begins. From now on it is noted what the jail is denied.
     pub fn enter(&mut self, run: Run) {
         self.read();
-        self.asked = self.asked.wrapping_add(1);
-        // Answered while the run is under way. What cannot be asked is not answered either.
-        let _ = self.records.ask(self.asked);
-        let before = (self.records.all(), self.records.dropped());
+        let (first, all) = self.count();
+        let before = (all, self.records.dropped());
         let (denied, lost) = (BTreeMap::new(), 0);
-        self.runs.insert(run, Notes { began: Instant::now(), asked: self.asked, before, denied, lost });
+        self.runs.insert(run, Notes { began: Instant::now(), first, before, denied, lost });
+    }
+
+    /// How the host's audit is, and how many records there have been. One that is handed over between the two, of a jail that has just
+    /// ended for instance, would be counted on one side alone, as lost: so that is asked again until there is none.
+    fn count(&mut self) -> (Option<Status>, u64) {
+        let mut all = self.records.all();
+        let mut status = None;
+        for _ in 0..MOST_TRIES {
+            let before = all;
+            status = self.ask(Instant::now() + PATIENCE);
+            all = self.records.all();
+            if status.is_none_or(|status| status.waiting == 0 && all == before) {
+                break;
+            }
+            sleep(ON_ITS_WAY);
+        }
+        (status, all)
     }
 
     /// Nothing came of a run that had begun.
@@ -157,33 +173,30 @@ impl Auditing {
     /// Reads until the kernel says that it holds nothing back. How its audit was when the run began, and is now; nothing where it may
     /// not be asked.
     fn settle(&mut self, run: Run, until: Instant) -> Option<(Status, Status)> {
-        let first = self.runs.get(&run)?.asked;
+        let first = self.runs.get(&run)?.first?;
         let mut again = false;
         loop {
-            self.asked = self.asked.wrapping_add(1);
-            self.records.ask(self.asked).ok()?;
-            let last = self.await_answer(self.asked, until)?;
+            let last = self.ask(until)?;
             self.read_for(Duration::ZERO, until);
             if last.waiting == 0 {
                 // Nothing at all, and there was time for it while we asked.
                 let nothing = !again && self.runs.get(&run).is_none_or(|notes| notes.denied.is_empty());
                 self.read_for(if nothing { Duration::ZERO } else { ON_ITS_WAY }, until);
-                return Some((self.answers.remove(&first)??, last));
+                return Some((first, last));
             }
             again = true;
         }
     }
 
-    /// The answer to the question with that number. Those to earlier ones come before.
-    fn await_answer(&mut self, number: u32, until: Instant) -> Option<Status> {
+    /// How the host's audit is now; nothing where it may not be asked.
+    fn ask(&mut self, until: Instant) -> Option<Status> {
+        self.asked = self.asked.wrapping_add(1);
+        self.records.ask(self.asked).ok()?;
         loop {
             match self.records.answer() {
-                Ok((answered, status)) if answered == number => return status,
-                Ok((answered, status)) => {
-                    if self.runs.values().any(|notes| notes.asked == answered) {
-                        self.answers.insert(answered, status);
-                    }
-                }
+                Ok((answered, status)) if answered == self.asked => return status,
+                // To a question that nobody waits for any more.
+                Ok(_) => {}
                 Err(Errno::EAGAIN) => {
                     let left = until.saturating_duration_since(Instant::now());
                     let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
