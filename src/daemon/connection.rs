@@ -125,7 +125,7 @@ enum End {
 
 /// Serves one client until it is gone.
 pub async fn serve(service: Rc<Service>, number: Connection, peer: Peer, connection: OwnedFd) {
-    let Ok(connection) = readiness::watch(connection).map(Rc::new) else { return };
+    let Ok(connection) = readiness::watch_reading(connection).map(Rc::new) else { return };
     let outbox = Rc::new(Outbox::default());
     let budget = service.budgets.of(peer.uid);
     let client = Rc::new(Client {
@@ -284,14 +284,13 @@ async fn write(client: Rc<Client>, connection: Rc<AsyncFd<OwnedFd>>) {
         let mut rest = letter.bytes.as_slice();
         let mut descriptors: Vec<_> = letter.descriptors.iter().map(AsFd::as_fd).collect();
         while !rest.is_empty() {
-            let Ok(mut ready) = connection.ready(Interest::WRITABLE).await else { return client.leave() };
             match socket::write_some(connection.as_fd(), rest, &descriptors) {
                 Ok(count) => {
                     rest = rest.get(count..).unwrap_or_default();
                     // They went with the first byte.
                     descriptors.clear();
                 }
-                Err(Errno::EAGAIN) => ready.clear_ready(),
+                Err(Errno::EAGAIN) if readiness::room(connection.as_fd()).await.is_ok() => {}
                 Err(Errno::EINTR) => {}
                 Err(_) => return client.leave(),
             }

@@ -208,7 +208,7 @@ async fn run(jail: &Open, order: &FileOrder) -> std::io::Result<(Keeper, Option<
     link::send(&jail.keeper, &message, &descriptors).await?;
     drop((input, their_output, their_error, keepers));
     ours.never_wait()?;
-    let keeper = readiness::watch(Rc::new(ours))?;
+    let keeper = readiness::watch_reading(Rc::new(ours))?;
     let answer = collect(&keeper, output).await?;
     Ok((keeper, postcard::from_bytes(&answer).ok()))
 }

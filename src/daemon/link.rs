@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use nix::errno::Errno;
 use serde::Serialize;
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::privsep::{Answer, Ask};
@@ -21,9 +20,8 @@ pub async fn send<T: Serialize>(
     descriptors: &[BorrowedFd<'_>],
 ) -> std::io::Result<()> {
     loop {
-        let mut ready = channel.ready(Interest::WRITABLE).await?;
         match channel.get_ref().send(message, descriptors) {
-            Err(Errno::EAGAIN) => ready.clear_ready(),
+            Err(Errno::EAGAIN) => readiness::room(channel.as_fd()).await?,
             sent => return Ok(sent?),
         }
     }
@@ -37,7 +35,7 @@ pub struct Link {
 impl Link {
     /// Speaks over `channel`, which must not wait.
     pub fn new(channel: Channel) -> std::io::Result<Link> {
-        Ok(Link { channel: readiness::watch(Rc::new(channel))? })
+        Ok(Link { channel: readiness::watch_reading(Rc::new(channel))? })
     }
 
     /// Asks, once there is room for it.
@@ -62,7 +60,7 @@ impl Link {
             Err(errno) => return Err(errno.into()),
         }
         ours.never_wait()?;
-        readiness::watch(Rc::new(ours))
+        readiness::watch_reading(Rc::new(ours))
     }
 
     /// The next answer; none when the launcher is gone.

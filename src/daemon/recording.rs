@@ -61,7 +61,7 @@ impl Drop for Claim {
 impl Recording {
     /// Speaks over `recorder`, which must not wait; without one, nothing is recorded.
     pub fn new(recorder: Option<Channel>) -> std::io::Result<Rc<Recording>> {
-        let recorder = recorder.map(|channel| readiness::watch(Rc::new(channel))).transpose()?;
+        let recorder = recorder.map(|channel| readiness::watch_reading(Rc::new(channel))).transpose()?;
         Ok(Rc::new(Recording {
             recorder,
             gone: Cell::new(false),

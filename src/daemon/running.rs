@@ -329,7 +329,7 @@ async fn ask(client: &Client, order: Order) -> std::io::Result<(AsyncFd<Rc<Chann
             given_as.push(keepers.as_fd());
             link::send(&jail.keeper, &ToLauncher::Enter(request, Work::Execute), &given_as).await?;
             ours.never_wait()?;
-            readiness::watch(Rc::new(ours))?
+            readiness::watch_reading(Rc::new(ours))?
         }
         None => client.service.link.keeper(client.number, &ToLauncher::Run(request), &given_as).await?,
     };
