@@ -12,8 +12,8 @@ use crate::jail::mandate::{Lasting, Profiles};
 use crate::ledger::config::Settings;
 use crate::policy::document::Flaw;
 use crate::policy::library::OpenError;
-use crate::profile::Profile;
 use crate::profile::error::ProfileError;
+use crate::profile::packed::Packed;
 
 /// Where the configuration is, when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/clawjail/clawjail.toml";
@@ -232,7 +232,7 @@ impl From<Flaw> for ConfigError {
 }
 
 /// The profiles that can be asked for, resolved.
-pub type Known = BTreeMap<String, Profile>;
+pub type Known = BTreeMap<String, Packed>;
 
 impl Config {
     /// What `peer` may do; `None` is nothing. `own` is whom the service acts as: one that is not root acts for nobody else.

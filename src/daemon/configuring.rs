@@ -14,9 +14,11 @@ use crate::confine::Ids;
 use crate::jail::accounts;
 use crate::jail::mandate::Profiles;
 use crate::ledger::config::{LedgerTable, Settings};
+use crate::plan::built_in;
 use crate::policy::document::{Authority, Document, Flaw, Spot};
 use crate::policy::names::{did_you_mean, nearest};
 use crate::profile::load::{ConfigDir, Sources, Trust, read_trusted};
+use crate::profile::packed::Packed;
 use crate::profile::resolve::resolve;
 use crate::profile::typed::Exact;
 use crate::profile::units::{Bytes, Count, Span};
@@ -48,13 +50,16 @@ fn read_profiles(sources: &Sources) -> Result<Known, ConfigError> {
     let library = sources.library();
     let names = sources.profile_names(Authority::Caller);
     let profiles = names.into_iter().map(|name| {
-        let profile = match crate::plan::built_in::profile(&name, sources) {
-            Some(profile) => profile,
-            None => resolve(&name, sources, &library).map_err(|error| ConfigError::Profile(Box::new(error)))?,
+        let packed = match built_in::packed(&name, sources) {
+            Some(packed) => Some(packed),
+            None => {
+                let profile = resolve(&name, sources, &library);
+                Packed::of(&profile.map_err(|error| ConfigError::Profile(Box::new(error)))?)
+            }
         };
-        Ok((name, profile))
+        Ok(packed.map(|packed| (name, packed)))
     });
-    profiles.collect()
+    profiles.filter_map(Result::transpose).collect()
 }
 
 fn understand(

@@ -19,6 +19,7 @@ use crate::plan::request::Caller;
 use crate::policy::names::{did_you_mean, nearest};
 use crate::profile::Profile;
 use crate::profile::load::{ConfigDir, Sources, Trust};
+use crate::profile::packed::Packed;
 use crate::sys::{process, socket};
 use crate::wire::privsep::Lifetime;
 
@@ -41,7 +42,7 @@ pub struct Grant {
     /// Where policies are looked for.
     pub sources: Sources,
     /// The profiles there are, as they were when the service read them.
-    pub known: Rc<BTreeMap<String, Profile>>,
+    pub known: Rc<BTreeMap<String, Packed>>,
     /// Which of them may be asked for.
     pub profiles: Profiles,
     /// Whether a jail may outlive its first run.
@@ -108,8 +109,8 @@ impl Mandate {
     /// The profile `name`, where they were read already.
     pub fn known(&self, name: &str) -> Result<Option<Profile>, Refused> {
         let Mandate::Granted(grant) = self else { return Ok(None) };
-        if let Some(profile) = grant.known.get(name) {
-            return Ok(Some(profile.clone()));
+        if let Some(profile) = grant.known.get(name).and_then(Packed::open) {
+            return Ok(Some(profile));
         }
         let meant = nearest(name, grant.known.keys().map(String::as_str));
         Err(Refused {

@@ -7,6 +7,7 @@ use crate::policy::library::{Library, Shelf};
 use crate::policy::syscalls::SyscallPolicy;
 use crate::profile::Profile;
 use crate::profile::load::Sources;
+use crate::profile::packed::Packed;
 
 macro_rules! resolved {
     ($kind:literal: $($name:literal),+ $(,)?) => {
@@ -25,12 +26,16 @@ const SETS: &[(&str, &[u8])] = resolved!(
 
 /// The built-in profile `name`, if no directory of `sources` can hold another of that name or other sets.
 pub fn profile(name: &str, sources: &Sources) -> Option<Profile> {
+    packed(name, sources)?.open()
+}
+
+/// The same, packed. What does not decode is read from its text instead.
+pub fn packed(name: &str, sources: &Sources) -> Option<Packed> {
     if !sources.replaces_nothing() {
         return None;
     }
     let (_, bytes) = PROFILES.iter().find(|(known, _)| *known == name)?;
-    // What does not decode is read from its text instead.
-    postcard::from_bytes(bytes).ok()
+    Packed::built_in(bytes)
 }
 
 /// The built-in system call set `name`, if `library` could not hold another of that name.

@@ -20,6 +20,7 @@ pub mod lint;
 pub mod listing;
 pub mod load;
 pub mod narrow;
+pub mod packed;
 pub mod promise;
 pub mod recording;
 pub mod requests;
