@@ -20,8 +20,8 @@ use crate::confine::shields::Shielded;
 use crate::confine::{Failed, descriptors, landlock, seccomp};
 use crate::plan::Naming;
 use crate::plan::filter::Program;
-use crate::sys::{process, terminal};
-use crate::wire::privsep::{Command, Failure, Finding, Keeps, Orders, Work};
+use crate::sys::{memory, process, terminal};
+use crate::wire::privsep::{Command, Failure, Finding, Keeps, Orders, Terminal, Work};
 
 /// What a run's first process says before it becomes the command.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
@@ -72,7 +72,8 @@ pub struct Assignment {
 /// Becomes what it is `assigned`, or what `words` bring once it wears everything; says there why not. Runs in a fork of
 /// init.
 pub fn become_command(assigned: Option<Assignment>, worn: Worn<'_>, words: Channel) -> ! {
-    let word = match dress(worn, &words).and_then(|()| take_up(assigned, &words)) {
+    let haste = if assigned.is_some() { Haste::Run } else { Haste::Next };
+    let word = match dress(worn, &words, haste).and_then(|()| take_up(assigned, &words)) {
         Ok(command) => match &command.work {
             Work::Execute => Word::NotExecuted(execute(&command) as i32),
             Work::File(job) => {
@@ -88,8 +89,17 @@ pub fn become_command(assigned: Option<Assignment>, worn: Worn<'_>, words: Chann
     process::leave(127)
 }
 
+/// Who waits for it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Haste {
+    /// A run.
+    Run,
+    /// Nobody yet: it is made for the next run.
+    Next,
+}
+
 /// What every run wears, and its proof. None of it depends on the command.
-fn dress(worn: Worn<'_>, words: &Channel) -> Result<(), Word> {
+fn dress(worn: Worn<'_>, words: &Channel, haste: Haste) -> Result<(), Word> {
     let Worn { orders, brokered, shielded } = worn;
     setsid().map_err(Failed::at("setsid"))?;
     if orders.keeps == Keeps::ManyRuns {
@@ -106,6 +116,12 @@ fn dress(worn: Worn<'_>, words: &Channel) -> Result<(), Word> {
         Proof::Sound(findings) => findings,
         Proof::Broken(findings) => return Err(Word::Broken(findings)),
     };
+    if haste == Haste::Next {
+        // Before anything of it would be asked about.
+        memory::let_go_of_program();
+        // Whatever keeps it from this is met by the run too, which says so.
+        let _ = rehearse();
+    }
     let listener = if orders.plan.asks { Some(seccomp::install_with_listener(brokered)?) } else { None };
     let listener: Vec<_> = listener.iter().map(AsFd::as_fd).collect();
     words.send(&Word::Proven(findings), &listener).map_err(Failed::at("send_proof"))?;
@@ -126,6 +142,30 @@ fn take_up(assigned: Option<Assignment>, words: &Channel) -> Result<Box<Command>
     let cwd = Path::new(OsStr::from_bytes(&command.cwd));
     nix::unistd::chdir(cwd).map_err(Failed::on("chdir", cwd))?;
     Ok(command)
+}
+
+/// Takes up a command that is none: what of our program and memory a run needs is in place then, and little else, which its
+/// `execve` would have to take down.
+fn rehearse() -> Result<(), Failed> {
+    let failed = Failed::at("rehearse");
+    let (ours, theirs) = Channel::pair().map_err(&failed)?;
+    let command = Command {
+        argv: vec![Vec::new()],
+        environment: vec![b"PATH=/usr/bin".to_vec()],
+        cwd: b"/".to_vec(),
+        terminal: Terminal::None,
+        work: Work::Execute,
+    };
+    let null = std::io::stdin();
+    ours.send(&(&command, false), &[null.as_fd(); 3]).map_err(&failed)?;
+    let Assignment { command, stdio } = await_assignment(&theirs)?;
+    // The same again: nothing was given to it yet.
+    descriptors::place_stdio(&stdio.descriptors)?;
+    // Of no name, so nothing is looked for.
+    match execute(&command) {
+        Errno::ENOENT => Ok(()),
+        errno => Err(failed(errno)),
+    }
 }
 
 fn await_assignment(words: &Channel) -> Result<Assignment, Failed> {

@@ -113,6 +113,7 @@ pub fn open<'a>(
     supervisor.send(&FromLauncher::Opened(Box::new(opened)), &[]).map_err(Failed::at("send_opened"))?;
     raised.prepared.keep_what_runs_take();
     memory::give_back_freed();
+    memory::let_go_of_program();
     let now = Instant::now();
     Ok(Kept {
         supervisor,

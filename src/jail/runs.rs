@@ -208,6 +208,9 @@ impl<'a> Runs<'a> {
     fn fall_asleep(&mut self) {
         if self.could_sleep() && self.quiet.elapsed() >= SLEEP {
             self.spare = Spare::None;
+            // What a jail that sleeps keeps of memory, a thousand of them keep a thousand times.
+            memory::give_back_freed();
+            memory::let_go_of_program();
         }
     }
 
