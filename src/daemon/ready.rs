@@ -102,17 +102,24 @@ pub fn take(client: &Client, request: &RunRequest) -> Option<AsyncFd<Rc<Channel>
     Some(ready.remove(place).keeper)
 }
 
-/// Makes one of `kind`, unless there are as many as there may be. One that cannot be made is missed by nobody: the run
-/// that would have had it is told why.
+/// Makes as many of `kind` as there may be. One that cannot be made is missed by nobody: the run that would have had it is told
+/// why.
 pub async fn make(client: &Rc<Client>, kind: Kind) {
     let config = client.service.config();
     let most = config.pool.size;
-    let of_kind = client.ready.borrow().ready.iter().filter(|ready| ready.kind == kind).count();
-    if of_kind >= most || client.is_gone() {
-        return;
+    let of_kind = || client.ready.borrow().ready.iter().filter(|ready| ready.kind == kind).count();
+    for _ in of_kind()..most {
+        // Another run of the client may have made some meanwhile.
+        if of_kind() >= most || client.is_gone() || make_one(client, kind.clone(), config.clone()).await.is_err() {
+            return;
+        }
     }
+}
+
+async fn make_one(client: &Rc<Client>, kind: Kind, config: Rc<Config>) -> std::io::Result<()> {
+    let most = config.pool.size;
     let prepare = ToLauncher::Prepare(Box::new(kind.clone().request()));
-    let Ok(keeper) = client.service.link.keeper(client.number, &prepare, &[]).await else { return };
+    let keeper = client.service.link.keeper(client.number, &prepare, &[]).await?;
     let counted = client.service.pool.count(&kind.profile);
     let idle = Duration::from_millis(config.pool.idle_ms);
     let number = {
@@ -132,4 +139,5 @@ pub async fn make(client: &Rc<Client>, kind: Kind) {
             client.ready.borrow_mut().ready.retain(|ready| ready.number != number);
         }
     });
+    Ok(())
 }

@@ -76,7 +76,7 @@ fn prometheus_gets_what_was_run_refused_and_denied() {
 #[test]
 fn prometheus_gets_the_jails_made_ahead_for_as_long_as_they_wait() {
     const POOL: &str = "clawjail_pool_jails{profile=\"untrusted\"}";
-    let service = Service::start(METRICS);
+    let service = Service::start(&format!("{METRICS}\n[pool]\nsize = 2\n"));
     let mut client = service.client();
     client.run(params(&service, &["true"]));
     let await_pool = |wanted: f64| {
@@ -86,7 +86,8 @@ fn prometheus_gets_the_jails_made_ahead_for_as_long_as_they_wait() {
             std::thread::sleep(Duration::from_millis(10));
         }
     };
-    await_pool(1.0);
+    // After one run.
+    await_pool(2.0);
     drop(client);
     await_pool(0.0);
 }
