@@ -33,6 +33,9 @@ pub struct Begin {
     /// Ask the service at this socket.
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// Wait for the run if it is not prepared yet, for at most so many milliseconds: whoever named it is still asking for it.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
+    wait: u64,
     /// Say nothing of our own on stderr.
     #[arg(long, short)]
     quiet: bool,
@@ -40,7 +43,7 @@ pub struct Begin {
 
 /// Begins it, and waits for its end.
 pub fn run(begin: &Begin) -> ExitCode {
-    match through::begin(&begin.run, begin.socket.as_deref(), Instant::now() + PATIENCE) {
+    match through::begin(&begin.run, begin.socket.as_deref(), begin.wait, Instant::now() + PATIENCE) {
         Ok(verdict) => over(begin, &verdict),
         Err(Problem::Fault(fault)) => {
             let verdict = fault.data.verdict.as_ref().and_then(|raw| serde_json::from_str::<Verdict>(raw.get()).ok());

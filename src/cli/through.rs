@@ -105,8 +105,8 @@ fn reason(problem: Problem) -> Reason {
 
 /// Begins the run `id`, which another client has prepared, with our streams. A service that hangs up before it answers had
 /// no connection to spare, and is asked again until `until`.
-pub fn begin(id: &str, socket: Option<&Path>, until: Instant) -> Result<Box<Verdict>, Problem> {
-    let asked = RunBegin { run: id.to_owned(), descriptors: 6 };
+pub fn begin(id: &str, socket: Option<&Path>, wait_ms: u64, until: Instant) -> Result<Box<Verdict>, Problem> {
+    let asked = RunBegin { run: id.to_owned(), descriptors: 6, wait_ms };
     loop {
         match converse(Client::find(socket)?, "run.begin", &asked, Streams::END_WITH_COMMAND) {
             Err(Problem::Gone(_, error)) if is_hang_up(&error) && Instant::now() < until => {

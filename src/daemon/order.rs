@@ -67,6 +67,9 @@ pub fn understand(
         }
     };
     let label = label(client, id, &run, jail.as_deref(), &profile);
+    if run.name.is_some() {
+        return Err(Fault::refused("request_invalid", "`name` is for `run.prepare`"));
+    }
     let detach = run.detach;
     let (stdin, request) = request(run, workspace, &label)?;
     let wiring = wire(stdin, descriptors, request.terminal)?;

@@ -5,8 +5,11 @@
 //!
 //! ```text
 //!   run.prepare --> waiting --run.begin, by the same user, once--> a run as any other
-//!                      '--its client is gone, nobody came in time--> forgotten
+//!        |             '--its client is gone, nobody came in time--> forgotten
+//!        '--refused, with a name of the client's--> told to whoever begins it, unless it is prepared after all
 //! ```
+//!
+//! A client that names the run itself need not wait for the answer: whatever comes of it, whoever begins the run hears of it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -23,19 +26,34 @@ use super::order;
 use super::outbox::Outbox;
 use crate::wire::fault::Fault;
 use crate::wire::reply;
-use crate::wire::request::Run;
+use crate::wire::request::{Run, RunBegin};
 
 /// Runs that one caller may have prepared at once.
 const MOST: usize = 1024;
 /// How long one waits for whoever begins it.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often is looked whether there is room for another run.
+/// How often is looked whether there is room for another run, or the run that is waited for.
 const LOOK: Duration = Duration::from_millis(10);
+/// The refusal after which a client opens another jail and asks again.
+const UNKNOWN_JAIL: &str = "refused.unknown_jail";
+
+/// How far the time in a client's name for a run may be from ours, and twice that: how long the name is remembered.
+const NAME_AGE: Duration = Duration::from_secs(60);
 
 /// The table.
 #[derive(Default)]
 pub struct Prepared {
     waiting: RefCell<BTreeMap<String, Waiting>>,
+    // Those with a name of their client's.
+    refused: RefCell<BTreeMap<(u32, String), Refused>>,
+    // Names that clients have given, until they are too old to be given again.
+    names: RefCell<BTreeMap<String, Instant>>,
+}
+
+/// One that was refused, for whoever comes to begin it.
+struct Refused {
+    fault: Fault,
+    until: Instant,
 }
 
 /// One that waits.
@@ -54,11 +72,53 @@ impl Prepared {
         let now = Instant::now();
         let is_wanted = |one: &Waiting| one.until > now && one.by.upgrade().is_some_and(|by| !by.is_gone());
         self.waiting.borrow_mut().retain(|_, one| is_wanted(one));
+        self.refused.borrow_mut().retain(|_, one| one.until > now);
+        self.names.borrow_mut().retain(|_, until| *until > now);
+    }
+
+    /// Remembers why there is no run of that name.
+    fn refuse(&self, uid: u32, name: String, fault: Fault) {
+        let mut refused = self.refused.borrow_mut();
+        let room = refused.keys().filter(|(of, _)| *of == uid).count() < MOST;
+        if room && uuid::Uuid::try_parse(&name).is_ok() {
+            refused.insert((uid, name), Refused { fault, until: Instant::now() + PATIENCE });
+        }
+    }
+
+    /// Why there is none of that name, if `uid` was told so.
+    fn why_not(&self, uid: u32, name: &str) -> Option<Fault> {
+        self.refused.borrow().get(&(uid, name.to_owned())).map(|one| one.fault.clone())
+    }
+
+    /// Takes a name that a client gives: one that was just made, and never given before. It will be a verdict's id.
+    fn take_name(&self, name: &str) -> Result<(), Fault> {
+        let bad = |what: &str| Fault::refused("request_invalid", format!("`name` {what}"));
+        let parsed = uuid::Uuid::try_parse(name).ok().filter(|parsed| parsed.to_string() == name);
+        let made = parsed.filter(|parsed| parsed.get_version_num() == 7).and_then(|parsed| parsed.get_timestamp());
+        let (seconds, _) = made.ok_or_else(|| bad("is no UUID of version 7"))?.to_unix();
+        let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default();
+        if seconds.abs_diff(now) > NAME_AGE.as_secs() {
+            return Err(bad("was not made just now"));
+        }
+        if self.names.borrow().contains_key(name) {
+            return Err(bad("was given before"));
+        }
+        self.names.borrow_mut().insert(name.to_owned(), Instant::now() + 2 * NAME_AGE + PATIENCE);
+        Ok(())
     }
 }
 
 /// Keeps what is to be run, and gives its name.
 pub async fn prepare(client: &Rc<Client>, run: Run) -> Result<Value, Fault> {
+    let name = run.name.clone();
+    let kept = keep(client, run, name.as_deref()).await;
+    if let (Some(name), Err(fault)) = (name, &kept) {
+        client.service.prepared.refuse(client.peer.uid, name, fault.clone());
+    }
+    kept
+}
+
+async fn keep(client: &Rc<Client>, run: Run, name: Option<&str>) -> Result<Value, Fault> {
     client.standing().filter(Standing::runs).ok_or_else(|| order::not_granted(&client.peer.name))?;
     if run.descriptors > 0 || run.detach {
         return Err(Fault::refused("request_invalid", "`descriptors` and `detach` are for whoever begins the run"));
@@ -75,9 +135,18 @@ pub async fn prepare(client: &Rc<Client>, run: Run) -> Result<Value, Fault> {
         return Err(Fault::refused("busy", message).with_retry_after(1000));
     }
     let room = client.budget.take(size(&run)).await?;
-    let id = uuid::Uuid::now_v7().to_string();
-    let waiting =
-        Waiting { uid: client.peer.uid, run, by: Rc::downgrade(client), until: Instant::now() + PATIENCE, _room: room };
+    let id = match name {
+        Some(name) => prepared.take_name(name).map(|()| name.to_owned())?,
+        None => uuid::Uuid::now_v7().to_string(),
+    };
+    let waiting = Waiting {
+        uid: client.peer.uid,
+        run: Run { name: None, ..run },
+        by: Rc::downgrade(client),
+        until: Instant::now() + PATIENCE,
+        _room: room,
+    };
+    prepared.refused.borrow_mut().remove(&(client.peer.uid, id.clone()));
     prepared.waiting.borrow_mut().insert(id.clone(), waiting);
     Ok(json!(reply::Prepared { run: id }))
 }
@@ -89,16 +158,21 @@ fn size(run: &Run) -> usize {
 }
 
 /// Takes the run `id` for whoever begins it, and who is to be told of its end. Waits until it would have its turn, so that one
-/// that was prepared is not lost because many are.
-pub async fn take(client: &Client, id: &str) -> Result<(Run, Rc<Outbox>), Fault> {
+/// that was prepared is not lost because many are; and for as long as is asked for, if it is not prepared yet.
+pub async fn take(client: &Client, begin: &RunBegin) -> Result<(Run, Rc<Outbox>), Fault> {
+    let id = begin.run.as_str();
     let none = || Fault::refused("unknown_run", "there is no such run of yours, or it was begun already");
     let prepared = &client.service.prepared;
+    let late = Instant::now() + Duration::from_millis(begin.wait_ms).min(PATIENCE);
     loop {
         prepared.sweep();
-        if prepared.waiting.borrow().get(id).is_none_or(|one| one.uid != client.peer.uid) {
-            return Err(none());
+        let is_there = prepared.waiting.borrow().get(id).is_some_and(|one| one.uid == client.peer.uid);
+        let why_not = if is_there { None } else { prepared.why_not(client.peer.uid, id) };
+        let is_final = why_not.as_ref().is_some_and(|fault| fault.data.code != UNKNOWN_JAIL);
+        if !is_there && (is_final || Instant::now() >= late) {
+            return Err(why_not.unwrap_or_else(none));
         }
-        if client.service.admission.has_room(client.peer.uid, &client.service.config().limits) {
+        if is_there && client.service.admission.has_room(client.peer.uid, &client.service.config().limits) {
             break;
         }
         tokio::select! {

@@ -68,10 +68,10 @@ pub async fn run(client: &Rc<Client>, id: Id, asked: Run, descriptors: Vec<Owned
 
 /// Starts a run that was prepared, perhaps by another client, who is told how it ended.
 pub async fn begin_prepared(client: &Rc<Client>, id: Id, begin: &RunBegin, descriptors: Vec<OwnedFd>) {
-    match prepared::take(client, &begin.run).await {
+    match prepared::take(client, begin).await {
         Ok((asked, by)) => {
             let asked = Run { descriptors: begin.descriptors, ..asked };
-            start(client, id, asked, descriptors, Some((&begin.run, by))).await;
+            start(client, id, asked, descriptors, Some((begin, by))).await;
         }
         Err(fault) => drop(client.fault(Some(&id), &fault).await),
     }
@@ -83,15 +83,15 @@ async fn start(
     id: Id,
     asked: Run,
     descriptors: Vec<OwnedFd>,
-    prepared: Option<(&str, Rc<Outbox>)>,
+    prepared: Option<(&RunBegin, Rc<Outbox>)>,
 ) {
     let typed = Typed::of(&asked);
     let mut order = match order(client, &id, asked, descriptors) {
         Ok(order) => order,
         Err(fault) => return turn_down(client, &id, typed.asked(client), fault).await,
     };
-    if let Some((run, _)) = &prepared {
-        order.label.id = (*run).to_owned();
+    if let Some((begin, _)) = &prepared {
+        order.label.id = begin.run.clone();
     }
     let config = client.service.config();
     let (entry, signals) = Entry::new(order.label.clone(), config.limits.output_kept);

@@ -71,6 +71,10 @@ pub struct Run {
     /// Go on when the client disconnects; `run.attach` shows the output kept.
     #[serde(default)]
     pub detach: bool,
+    /// With `run.prepare`: what the client calls the run, a UUID of version 7 that it has just made, so that it need not wait
+    /// for the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// `run.begin`: start a run that `run.prepare` has told, with the streams of this connection's client.
@@ -82,6 +86,13 @@ pub struct RunBegin {
     /// How many descriptors came along, as for `run`.
     #[serde(default)]
     pub descriptors: usize,
+    /// How many milliseconds to wait for a run that is not prepared yet: whoever named it is still asking for it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub wait_ms: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// `jail.open`: make a jail that stays, for runs with `jail`.

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -23,10 +23,21 @@ fn prepare(client: &mut Client, params: Value) -> String {
 
 /// `clawjail begin`, with nothing of the run in its words or its environment.
 fn begin(service: &Service, run: &str) -> Child {
+    begin_within(service, run, 0)
+}
+
+/// The same, where the run may be prepared up to so many milliseconds later.
+fn begin_within(service: &Service, run: &str, wait_ms: u64) -> Child {
     let mut command = Command::new(clawjail());
-    command.args(["begin", "--socket"]).arg(&service.socket).arg(run).env_clear();
+    command.arg("begin").arg("--wait").arg(wait_ms.to_string());
+    command.arg("--socket").arg(&service.socket).arg(run).env_clear();
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().expect("the binary can be executed")
+}
+
+/// What a client may call a run.
+fn name() -> String {
+    uuid::Uuid::now_v7().to_string()
 }
 
 #[test]
@@ -147,5 +158,63 @@ fn many_prepared_runs_wait_for_their_turn() {
         let output = child.wait_with_output().expect("it ends");
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{number}\n"), "{said}");
+    }
+}
+
+#[test]
+fn a_run_that_its_client_named_is_begun_by_that_name_once() {
+    let service = Service::start("");
+    let mut client = service.client();
+    let jail = open(&mut client, &service);
+    let named = |name: &str| json!({ "jail": jail, "argv": ["echo", "named"], "name": name });
+    let run = name();
+    assert_eq!(prepare(&mut client, named(&run)), run);
+    assert_eq!(client.refused("run.prepare", named(&run)), "refused.request_invalid", "it waits");
+    let output = begin(&service, &run).wait_with_output().expect("it ends");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "named\n");
+    assert_eq!(client.verdict(&run)["id"], json!(run));
+    assert_eq!(client.refused("run.prepare", named(&run)), "refused.request_invalid", "it is over");
+    let random = "6f9619ff-8b86-4011-b42d-00c04fc964ff";
+    let old = "01890a5d-ac96-774b-bcce-b302099a8057";
+    for name in [random, old, &name().to_uppercase(), "", "../../x"] {
+        assert_eq!(client.refused("run.prepare", named(name)), "refused.request_invalid", "{name}");
+    }
+    assert_eq!(client.refused("run", named(&name())), "refused.request_invalid", "only what is prepared has a name");
+}
+
+#[test]
+fn who_begins_a_run_that_is_not_prepared_yet_waits_for_it() {
+    let service = Service::start("");
+    let mut client = service.client();
+    let jail = open(&mut client, &service);
+    let run = name();
+    let begun = begin_within(&service, &run, 5000);
+    // The jail that was thought of is gone; the client opens another and asks again.
+    let gone = json!({ "jail": "none", "argv": ["echo", "late"], "name": run });
+    assert_eq!(client.refused("run.prepare", gone), "refused.unknown_jail");
+    std::thread::sleep(Duration::from_millis(200));
+    prepare(&mut client, json!({ "jail": jail, "argv": ["echo", "late"], "name": run }));
+    let output = begun.wait_with_output().expect("it ends");
+    assert_eq!((String::from_utf8_lossy(&output.stdout).as_ref(), output.status.code()), ("late\n", Some(0)));
+    let asked = Instant::now();
+    assert_eq!(client.refused("run.begin", json!({ "run": name(), "wait_ms": 300 })), "refused.unknown_run");
+    assert!(asked.elapsed() >= Duration::from_millis(300));
+}
+
+#[test]
+fn why_a_named_run_was_not_prepared_is_said_where_it_is_begun() {
+    let service = Service::start("");
+    let mut client = service.client();
+    let jail = open(&mut client, &service);
+    let run = name();
+    let asked = json!({ "jail": jail, "argv": ["true"], "detach": true, "name": run });
+    assert_eq!(client.refused("run.prepare", asked), "refused.request_invalid");
+    let output = begin_within(&service, &run, 5000).wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(126), "{said}");
+    assert!(said.starts_with("clawjail: refused: `descriptors` and `detach`"), "{said}");
+    if as_root("a refusal of somebody else's") {
+        let mut other = service.client_as(&somebody_else());
+        assert_eq!(other.refused("run.begin", json!({ "run": run })), "refused.unknown_run");
     }
 }
