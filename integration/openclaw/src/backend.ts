@@ -19,6 +19,10 @@ const ROOTS = [WORKDIR, "/tmp", "/agent"];
 const CLEANUP = "CLAWJAIL_CLEANUP";
 // How long a result waits for its verdict, which mostly is there before it.
 const PATIENCE_MS = 250;
+// How much later than the result what the log says of it is written.
+const LOG_MS = 10;
+// How long a command waits for its jail, if that has turned out to be gone and another is made.
+const REPAIR_MS = 20_000;
 
 export const labelOf = (profile: string): string => `profile=${profile}`;
 
@@ -71,9 +75,11 @@ export class Backend {
     const told = ended.then((verdict) => {
       if (!verdict) return;
       this.calls.ended(call, verdict);
-      this.#logger.info(describe(verdict, call));
+      // The result is on its way at this moment, and goes first.
+      setTimeout(() => this.#logger.info(describe(verdict, call)), LOG_MS);
     });
-    return { argv: [this.binary, "begin", "--socket", this.#client.path, run], env: {}, cwd: "/", stdinMode, finalizeToken: told };
+    const argv = [this.binary, "begin", "--wait", `${REPAIR_MS}`, "--socket", this.#client.path, run];
+    return { argv, env: {}, cwd: "/", stdinMode, finalizeToken: told };
   }
 
   get stdin(): Options["stdin"] {

@@ -3,6 +3,7 @@
 // One that breaks is made anew by the next call. What was under way is told so: nothing is sent twice, because nobody can know
 // whether it was done.
 
+import { randomFillSync } from "node:crypto";
 import { existsSync } from "node:fs";
 import { createConnection, type Socket } from "node:net";
 
@@ -56,6 +57,15 @@ export function toBytes(part: { data?: string; base64?: string }): Buffer {
   return part.data === undefined ? Buffer.from(part.base64 ?? "", "base64") : Buffer.from(part.data);
 }
 
+// A name for something that was just made: a UUID of version 7, which sorts by time.
+export function newName(): string {
+  const bytes = randomFillSync(Buffer.alloc(16));
+  bytes.writeUIntBE(Date.now(), 0, 6);
+  bytes[6] = 0x70 | ((bytes[6] as number) & 0x0f);
+  bytes[8] = 0x80 | ((bytes[8] as number) & 0x3f);
+  return bytes.toString("hex").replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}
+
 export function usualSocket(): string {
   const own = `${process.env.XDG_RUNTIME_DIR ?? `/run/user/${process.getuid?.() ?? 0}`}/clawjail/socket`;
   return ["/run/clawjail/socket", own].find((place) => existsSync(place)) ?? "/run/clawjail/socket";
@@ -106,6 +116,17 @@ export class Client {
   listen(run: string, listener: Listener): void {
     this.#runs.set(run, listener);
     if (listener.output) this.#socket?.ref();
+  }
+
+  // Whether there is a service at the other end, as far as is known.
+  get isConnected(): boolean {
+    return this.#connection !== undefined;
+  }
+
+  // It came to nothing, and nobody will be told of it.
+  unlisten(run: string): void {
+    this.#runs.get(run)?.ended(undefined);
+    this.#runs.delete(run);
   }
 
   close(): void {

@@ -9,7 +9,7 @@ import { createHash } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { join, posix } from "node:path";
 
-import { ClawjailError, type Client, type Listener, toWire, type Verdict } from "./client.ts";
+import { ClawjailError, type Client, type Listener, newName, toWire, type Verdict } from "./client.ts";
 import type { ShellParams, ShellResult } from "./host.ts";
 import type { Spec } from "./settings.ts";
 
@@ -125,8 +125,10 @@ export class Runtime {
     return this.#inside((jail) => this.#client.call<T>(method, { jail, ...params }, signal));
   }
 
-  // Says what is to be run. `clawjail begin` with the run's name starts it, wherever that is spawned.
+  // Says what is to be run. `clawjail begin` with the run's name starts it, wherever that is spawned. The answer is not waited for:
+  // the name is ours, the service hears of it before that process can ask for it, and whatever it says to us it says there too.
   async prepare(params: object): Promise<Prepared> {
+    await this.jail();
     let ended!: (verdict: Verdict | undefined) => void;
     const end = new Promise<Verdict | undefined>((told) => (ended = told));
     this.commands += 1;
@@ -134,8 +136,12 @@ export class Runtime {
       this.commands += 1;
       ended(verdict);
     };
-    const begun = ({ run }: { run: string }) => this.#client.listen(run, { ended: over });
-    const { run } = await this.#inside((jail) => this.#client.call<{ run: string }>("run.prepare", { jail, ...params }, undefined, begun));
+    const run = newName();
+    this.#client.listen(run, { ended: over });
+    const asked = this.#inside((jail) => this.#client.call("run.prepare", { jail, name: run, ...params }));
+    // Without a service nobody could say there what is wrong.
+    if (!this.#client.isConnected) await asked;
+    asked.catch(() => this.#client.unlisten(run));
     return { run, ended: end };
   }
 
