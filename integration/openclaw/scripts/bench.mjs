@@ -1,7 +1,8 @@
-// How long a tool call takes: sandbox off, in clawjail, and through OpenClaw's default bridge for files, in one run on one
-// machine. Each way has a Gateway of its own, one at a time, in turns; medians over all turns.
+// How long a tool call takes: sandbox off, in clawjail, and through OpenClaw's default bridge for files, in one run on one machine.
+// bench/tools.mjs says by which clocks.
 //
 //     npm run bench              needs a release build: cargo build --release
+//     BRIDGE_CALLS=0 npm run bench    without the bridges, which take most of the time
 
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
