@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use clawjail::host::{Controllers, HostFacts, IdmappedMounts, Tier};
 use clawjail::plan::ahead::{entries, remainder};
-use clawjail::plan::compile::{Refused, TierPolicies, compile};
+use clawjail::plan::compile::{TierPolicies, compile};
 use clawjail::plan::digest::digest;
+use clawjail::plan::refused::Refused;
 use clawjail::plan::request::{Caller, Request, WorkspaceDirectory};
 use clawjail::plan::{Entry, HostPath, Naming, Owner, Plan, View};
 use clawjail::policy::egress::rule::{List, Rule};

@@ -9,7 +9,7 @@ use super::client::Problem;
 use super::report::{code, say};
 use crate::confine::Failed;
 use crate::jail::not_started::NotStarted;
-use crate::plan::compile::Refused;
+use crate::plan::refused::Refused;
 use crate::profile::error::ProfileError;
 
 /// Prints the answer. Whoever closes the pipe has read enough.

@@ -10,17 +10,18 @@ use tokio::task::JoinHandle;
 
 use super::connection::Client;
 use super::order::Ends;
+use super::pipes::{Input, Loose};
 use super::recording::Claim;
 use super::running::{Record, given_up, settle};
 use super::runs::Entry;
-use super::streams::{Input, Loose, Pump, Sink, Tally, Target};
+use super::streams::{Pump, Sink, Tally, Target};
 use crate::jail::channel::Channel;
 use crate::supervise::watch;
 use crate::verdict::{Output, Seen, Verdict};
+use crate::wire::id::Id;
 use crate::wire::privsep::{Cause, Ended as End, FromLauncher, Started, ToLauncher};
 use crate::wire::reply::{self, Running, Stream};
 use crate::wire::request::Stdin;
-use crate::wire::rpc::Id;
 
 /// A run that its keeper has said to have begun.
 pub struct Begun {

@@ -31,8 +31,9 @@ use super::service::Service;
 use crate::sys::{readiness, socket};
 use crate::wire::fault::{Fault, number};
 use crate::wire::frame::{Lines, TooLong};
+use crate::wire::id::Id;
 use crate::wire::reply;
-use crate::wire::rpc::{self, Id};
+use crate::wire::rpc;
 
 /// How long a client that is told to go may take to read why.
 const FAREWELL: Duration = Duration::from_secs(2);

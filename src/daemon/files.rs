@@ -17,18 +17,18 @@ use super::admission::Permit;
 use super::connection::Client;
 use super::jails::{Inside, Open};
 use super::link;
-use super::streams::{Loose, Pipes};
+use super::pipes::{Loose, Pipes};
 use crate::jail::channel::Channel;
 use crate::supervise::watch;
 use crate::sys::readiness;
 use crate::verdict::{Asked, Caller, Denial, Output, Reason, Seen, Verdict};
 use crate::wire::fault::{Fault, number};
 use crate::wire::files::{Answer, FileJob, MOST_READ};
+use crate::wire::id::Id;
 use crate::wire::privsep::{FromLauncher, RunRequest, Terminal, ToLauncher, Work};
 use crate::wire::reply::Done;
 use crate::wire::reply_files::{Content, Directory, Listed, Stat};
 use crate::wire::request_files::{FsList, FsMkdir, FsRead, FsRemove, FsRename, FsStat, FsWrite};
-use crate::wire::rpc::Id;
 
 /// How long one of these may take.
 const WALL_MS: u64 = 30_000;

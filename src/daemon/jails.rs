@@ -18,10 +18,10 @@ use crate::jail::channel::Channel;
 use crate::supervise::watch;
 use crate::verdict::{Asked, Caller, Reason, Seen, Verdict};
 use crate::wire::fault::Fault;
+use crate::wire::id::Id;
 use crate::wire::privsep::{FromLauncher, Lifetime, Opened, RunRequest, ToLauncher};
 use crate::wire::reply;
 use crate::wire::request::JailOpen;
-use crate::wire::rpc::Id;
 
 /// Most directories beside a workspace.
 const MOST_MOUNTS: usize = 64;

@@ -22,7 +22,7 @@ use crate::egress;
 use crate::jail::channel::{Arrived, Channel};
 use crate::jail::mandate::{Grant, Mandate};
 use crate::jail::{accounts, launcher as keeper, remains};
-use crate::plan::compile::Refused;
+use crate::plan::refused::Refused;
 use crate::sys::process::{self, Fork, How};
 use crate::sys::socket;
 use crate::wire::privsep::{FromLauncher, Lifetime};

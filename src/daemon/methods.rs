@@ -13,11 +13,12 @@ use super::connection::Client;
 use super::{files, jails, prepared, running, top, verdicts};
 use crate::jail::mandate::Profiles;
 use crate::wire::fault::{Fault, number};
+use crate::wire::id::Id;
 use crate::wire::reply::{self, Done, PROTOCOL, Pong, SessionEnded, Written};
 use crate::wire::request::{
     JailClose, RunAttach, RunCancel, RunOutput, RunResize, RunSignal, RunStdin, SessionEnd, SignalName,
 };
-use crate::wire::rpc::{Id, Request};
+use crate::wire::rpc::Request;
 
 /// How long `run.output` waits at most.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);

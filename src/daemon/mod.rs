@@ -38,6 +38,7 @@ pub mod metrics;
 pub mod notify;
 pub mod order;
 pub mod outbox;
+pub mod pipes;
 pub mod prepared;
 pub mod privsep;
 pub mod ready;

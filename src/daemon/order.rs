@@ -8,14 +8,14 @@ use std::rc::Rc;
 use super::config::{Config, Standing};
 use super::connection::Client;
 use super::jails::Open;
+use super::pipes::Pipes;
 use super::runs::Label;
-use super::streams::Pipes;
 use crate::host::Tier;
 use crate::jail::stdio::all_plain;
 use crate::wire::fault::{Fault, number};
+use crate::wire::id::Id;
 use crate::wire::privsep::{RunRequest, Terminal};
 use crate::wire::request::{Run, Stdin};
-use crate::wire::rpc::Id;
 use crate::wire::text::Text;
 
 /// Most environment variables that a request may name.

@@ -34,10 +34,10 @@ use crate::supervise::watch;
 use crate::sys::readiness;
 use crate::verdict::{Asked, Caller, Output, Reason, Seen, Verdict};
 use crate::wire::fault::{Fault, number};
+use crate::wire::id::Id;
 use crate::wire::privsep::{Cause, FromLauncher, ToLauncher, Work};
 use crate::wire::reply::{self, Ended};
 use crate::wire::request::{Run, RunBegin};
-use crate::wire::rpc::Id;
 use crate::wire::text::Text;
 
 /// How long a run takes before the next one is prepared beside it.

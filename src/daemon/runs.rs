@@ -10,12 +10,12 @@ use tokio::time::{Instant, timeout_at};
 
 use super::gauge::Gauge;
 use super::outbox::Outbox;
+use super::pipes::{CHUNK, Input};
 use super::privsep::Connection;
-use super::streams::{CHUNK, Input};
 use crate::sys::terminal;
 use crate::wire::fault::Fault;
+use crate::wire::id::Id;
 use crate::wire::reply::{self, Listed, Piece, Stream};
-use crate::wire::rpc::Id;
 use crate::wire::text::Text;
 
 /// Runs of one caller that ended and are still known, for those who attach late.

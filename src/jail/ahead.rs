@@ -9,7 +9,7 @@ use super::opening::Jail;
 use super::survey;
 use crate::confine::{Failed, Ids};
 use crate::host::{Controllers, Tier};
-use crate::plan::compile::Refused;
+use crate::plan::refused::Refused;
 use crate::plan::request::Caller;
 
 /// For whom, and on what host.

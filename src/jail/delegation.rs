@@ -14,9 +14,13 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access, geteuid};
 
-use super::survey::{CGROUPS, WANTED};
 use crate::host::Controllers;
 use crate::sys::attributes;
+
+/// Where every distribution mounts control groups.
+pub const CGROUPS: &str = "/sys/fs/cgroup";
+/// What a jail can be limited by.
+pub const WANTED: [&str; 3] = ["memory", "pids", "cpu"];
 
 /// Our own group where we are root and were given none.
 const OWN_PARENT: &str = "clawjail";

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::start::Private;
+use super::raised::Private;
 use crate::plan::Plan;
-use crate::plan::compile::Refused;
+use crate::plan::refused::Refused;
 use crate::policy::environment::{Hook, is_hook};
 use crate::wire::privsep::{RunRequest, Text};
 

@@ -21,10 +21,10 @@ use super::ahead::{Ahead, Setting};
 use super::auditing::Auditing;
 use super::channel::{Arrived, Channel};
 use super::contacts::Memory;
-use super::launcher::answer;
 use super::lookout;
 use super::not_started::NotStarted;
-use super::start::{self, Own, Raised};
+use super::raised::Raised;
+use super::start::{self, Own};
 use super::stdio::{self, Given};
 use super::usage;
 use super::watch::{GRACE, together};
@@ -237,7 +237,7 @@ impl Kept<'_> {
                 let Some(channel) = descriptors.pop().map(Channel::new) else { return Ok(false) };
                 match self.enter(&request, work, descriptors) {
                     Ok(inside) => inside.channel = Some(channel),
-                    Err(not_started) => tell(Some(&channel), &answer(not_started), &[]),
+                    Err(not_started) => tell(Some(&channel), &not_started.answer(), &[]),
                 }
                 Ok(true)
             }

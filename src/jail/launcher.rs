@@ -90,7 +90,7 @@ fn run(
     };
     let (started, Over { ended, jail, ends }) = match over {
         Ok(over) => over,
-        Err(not_started) => return supervisor.send(&answer(not_started), &[]),
+        Err(not_started) => return supervisor.send(&not_started.answer(), &[]),
     };
     // First the answer: what follows is nothing that the caller needs to wait for.
     let last = FromLauncher::Ended(started, Box::new(ended));
@@ -116,21 +116,9 @@ fn keep(supervisor: &Channel, request: &RunRequest, lifetime: Lifetime, ahead: A
             Ok(closing) => FromLauncher::Closed(closing),
             Err(failed) => FromLauncher::Failed(failure(failed)),
         },
-        Err(not_started) => answer(not_started),
+        Err(not_started) => not_started.answer(),
     };
     supervisor.send(&last, &[])
-}
-
-/// What the supervisor is told of a run that did not start.
-pub fn answer(not_started: NotStarted) -> FromLauncher {
-    match not_started {
-        NotStarted::Refused(refused) => {
-            FromLauncher::Refused { code: refused.code.to_owned(), message: refused.message, remedy: refused.remedy }
-        }
-        NotStarted::Failed(failed) => FromLauncher::Failed(failure(failed)),
-        NotStarted::ByInit(failure) => FromLauncher::Failed(failure),
-        NotStarted::Ended(started, over) => FromLauncher::Ended(Some(started), Box::new(over.ended)),
-    }
 }
 
 /// What any privileged process of ours does first.

@@ -2,7 +2,6 @@
 //! and what was written anew. In a view it is shielded then and there; in the bare tier, where Landlock's rules are for
 //! ever, the jail has to be made anew.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -12,17 +11,14 @@ use nix::errno::Errno;
 use super::ahead::Setting;
 use super::deciding::Prepared;
 use super::not_started::NotStarted;
-use super::start::Raised;
+use super::raised::{Found, Raised};
 use super::workspace::{self, Workspace};
 use crate::confine::late::{self, View};
 use crate::confine::shields::{Names, Shielded};
 use crate::confine::{Failed, Ids, shields};
-use crate::plan::compile::Refused;
+use crate::plan::refused::Refused;
 use crate::plan::{Effect, Plan, Shield};
 use crate::sys::process::{self, Fork, How};
-
-/// What exists of what shields name.
-pub type Found = BTreeSet<Shielded>;
 
 /// What exists now, as the caller sees it on the host, by its names inside.
 pub fn find(prepared: &Prepared, setting: &Setting) -> Result<Found, NotStarted> {

@@ -14,7 +14,7 @@ use nix::unistd::{Pid, getppid};
 use super::accounts;
 use crate::confine::{Failed, Ids};
 use crate::host::Tier;
-use crate::plan::compile::Refused;
+use crate::plan::refused::Refused;
 use crate::plan::request::Caller;
 use crate::policy::names::{did_you_mean, nearest};
 use crate::profile::Profile;

@@ -39,6 +39,7 @@ pub mod not_started;
 pub mod observing;
 pub mod opening;
 pub mod probe;
+pub mod raised;
 pub mod recorder;
 pub mod remains;
 pub mod removal;

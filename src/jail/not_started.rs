@@ -1,9 +1,10 @@
 //! Why there is no run.
 
+use super::failure;
 use super::watch::Over;
 use crate::confine::Failed;
-use crate::plan::compile::Refused;
-use crate::wire::privsep::{Failure, Started};
+use crate::plan::refused::Refused;
+use crate::wire::privsep::{Failure, FromLauncher, Started};
 
 /// Why there is no run.
 #[derive(Debug)]
@@ -16,6 +17,22 @@ pub enum NotStarted {
     ByInit(Failure),
     /// It had ended before it was said to run.
     Ended(Box<Started>, Box<Over>),
+}
+
+impl NotStarted {
+    /// What the supervisor is told.
+    pub fn answer(self) -> FromLauncher {
+        match self {
+            NotStarted::Refused(refused) => FromLauncher::Refused {
+                code: refused.code.to_owned(),
+                message: refused.message,
+                remedy: refused.remedy,
+            },
+            NotStarted::Failed(failed) => FromLauncher::Failed(failure(failed)),
+            NotStarted::ByInit(failure) => FromLauncher::Failed(failure),
+            NotStarted::Ended(started, over) => FromLauncher::Ended(Some(started), Box::new(over.ended)),
+        }
+    }
 }
 
 impl From<Refused> for NotStarted {

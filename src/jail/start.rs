@@ -16,17 +16,18 @@ use super::contacts::Memory;
 use super::deciding::{self, Prepared, choose_tier, make_filters};
 use super::environment;
 use super::gate::{Door, Gate, Live, Trust};
-use super::lookout::{self, Found};
+use super::lookout;
 use super::not_started::NotStarted;
 use super::opening::Jail;
+use super::raised::{Found, Private, Raised};
 use super::stdio::{self, Given};
 use super::watch::Running;
 use super::witness::{self, Witness};
 use super::workspace;
 use crate::confine::{Failed, Ids};
 use crate::host::Tier;
-use crate::plan::compile::Refused;
 use crate::plan::digest::digest;
+use crate::plan::refused::Refused;
 use crate::plan::{Entry, Plan, Shield, TrustForm};
 use crate::policy::syscalls::SyscallPolicy;
 use crate::profile::promise::Promise;
@@ -74,38 +75,6 @@ pub fn enter_new(request: &RunRequest, ahead: Ahead) -> Result<Entered, NotStart
     let command = make_command(request, &raised.prepared.plan, &raised.private)?;
     let membership = await_membership(&mut raised.jail)?;
     Ok(Entered { raised, command, membership })
-}
-
-/// A jail whose init builds and confines itself.
-pub struct Raised {
-    /// The jail.
-    pub jail: Jail,
-    /// What it is made by.
-    pub prepared: Prepared,
-    /// What of it is known by now, in the bare tier.
-    pub private: Private,
-    /// The name of its plan.
-    pub digest: String,
-    /// What existed of what shields name, where rules for ever were made around that (bare tier) and more runs may come.
-    pub found: Found,
-}
-
-/// What a jail has of its own that no plan knows: most of it where it has no view.
-#[derive(Clone, Debug, Default)]
-pub struct Private {
-    /// Where its home and its temporary files are.
-    pub places: String,
-    /// Where its gate is, as programs are told.
-    pub gate: String,
-    /// What is in everything that stands for a secret, in any tier.
-    pub mark: Option<String>,
-}
-
-impl Private {
-    /// What stands for the secret `name` in this jail; of no use anywhere else.
-    pub fn placeholder(&self, name: &str) -> Option<String> {
-        self.mark.as_ref().map(|mark| format!("{mark}-{name}"))
-    }
 }
 
 impl Raised {

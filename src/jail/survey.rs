@@ -9,17 +9,12 @@ use caps::{CapSet, Capability};
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::{AccessFlags, Pid, access, geteuid};
 
-use super::delegation;
+use super::delegation::{self, CGROUPS, WANTED};
 use crate::confine::identity::map_into_user_namespace;
 use crate::confine::{Failed, Ids, mounts};
 use crate::host::{Controllers, HostFacts, IdmappedMounts, Tier};
 use crate::sys::process::{self, Fork, How, namespaces};
 use crate::sys::{abi, mounts as sys_mounts, seccomp};
-
-/// Where every distribution mounts control groups.
-pub const CGROUPS: &str = "/sys/fs/cgroup";
-/// What a jail can be limited by.
-pub const WANTED: [&str; 3] = ["memory", "pids", "cpu"];
 
 /// The best tier that this process can have.
 pub fn best_tier(own: Ids) -> Tier {

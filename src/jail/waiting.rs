@@ -7,7 +7,8 @@
 use super::ahead::{Ahead, Setting};
 use super::gate::Live;
 use super::not_started::NotStarted;
-use super::start::{self, Entered, Raised};
+use super::raised::Raised;
+use super::start::{self, Entered};
 use super::{lookout, workspace};
 use crate::sys::memory;
 use crate::wire::privsep::{Finding, Keeps, RunRequest};

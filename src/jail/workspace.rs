@@ -16,7 +16,7 @@ use super::repository::hooks_directory;
 use super::{accounts, folding};
 use crate::confine::Ids;
 use crate::plan::Owner;
-use crate::plan::compile::Refused;
+use crate::plan::refused::Refused;
 use crate::plan::request::{Caller, WorkspaceDirectory};
 use crate::sys::process::set_filesystem_ids;
 use crate::sys::resolving::open_resolved;

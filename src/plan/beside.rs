@@ -5,8 +5,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::compile::Refused;
 use super::paths::{Paths, lies_at_or_below};
+use super::refused::Refused;
 use super::request::{MountedDirectory, Request};
 use super::{Effect, HostPath, Missing, Rights, Shield, shield};
 use crate::host::HostFacts;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::beside;
 use super::built_in;
 use super::paths::Paths;
+use super::refused::Refused;
 use super::request::Request;
 use super::shield;
 use super::view;
@@ -29,25 +30,6 @@ use crate::profile::{Profile, WorkspaceAccess, WorkspaceAt};
 pub const FIRST_THROW_AWAY_UID: u32 = 0x7000_0000;
 /// As many as there can be pids, so that no two living jails share one.
 pub const THROW_AWAY_UIDS: u32 = 1 << 22;
-
-/// A no, before anything started.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// Stable word for programs: `egress_not_supported`, `promise_not_kept`, ...
-    pub code: &'static str,
-    /// One line for people.
-    pub message: String,
-    /// What to do about it, on its own line.
-    pub remedy: Option<String>,
-}
-
-impl std::fmt::Display for Refused {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Refused {}
 
 /// The system call sets that a host's tier adds to a profile's own.
 #[derive(Clone, Debug)]

@@ -24,6 +24,7 @@ pub mod filter;
 pub mod judge;
 pub mod paths;
 pub mod promise;
+pub mod refused;
 pub mod request;
 pub mod shield;
 pub mod sight;

@@ -6,6 +6,7 @@ pub mod fault;
 pub mod files;
 pub mod frame;
 pub mod gate;
+pub mod id;
 pub mod privsep;
 pub mod record;
 pub mod reply;

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::fault::Fault;
-use super::rpc::Id;
+use super::id::Id;
 use super::text::encode;
 use crate::verdict::Verdict;
 

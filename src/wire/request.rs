@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::rpc::Id;
+use super::id::Id;
 use super::text::{Text, each_once};
 use crate::profile::narrow::Narrow;
 

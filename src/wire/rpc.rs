@@ -1,27 +1,18 @@
 //! JSON-RPC 2.0, the strict part of it: one request a line, each with an id, parameters by name, no batches.
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Deserialize, Serialize};
+use schemars::{Schema, SchemaGenerator};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::fault::{Fault, number};
 use super::frame::{MOST_DEPTH, is_shallow};
+use super::id::Id;
 use super::reply::{Done, InUse, Jail, Jails, Kept, Listed, Pong, Prepared, Running, Runs, SessionEnded, Written};
 use super::reply_files::{Changed, Content, Directory, Stat};
 use super::reply_verdicts::{One, Page};
 use super::request::*;
 use super::request_files::*;
 use super::request_verdicts::*;
-
-/// What a client calls its request.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum Id {
-    /// A number.
-    Number(i64),
-    /// A word.
-    Word(String),
-}
 
 /// Most characters of an id that is a word, and of a method.
 const LONGEST_WORD: usize = 128;

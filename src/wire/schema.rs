@@ -7,9 +7,10 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::fault::Fault;
+use super::id::Id;
 use super::reply::{Ended, Output};
 use super::reply_verdicts::VerdictWritten;
-use super::rpc::{Id, schemas};
+use super::rpc::schemas;
 
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 

@@ -10,7 +10,8 @@ use std::process::{Command, Stdio};
 
 use clawjail::confine::landlock;
 use clawjail::host::{Controllers, HostFacts, Tier};
-use clawjail::plan::compile::{Refused, TierPolicies, compile};
+use clawjail::plan::compile::{TierPolicies, compile};
+use clawjail::plan::refused::Refused;
 use clawjail::plan::request::{Caller, Request, WorkspaceDirectory};
 use clawjail::plan::{Owner, Plan};
 use clawjail::policy::library::Library;
