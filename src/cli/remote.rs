@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::client::{Client, Message, Problem};
-use super::log::{self, Log, Shown};
+use super::log::asked::Log;
+use super::log::shown::{self, Shown};
 use super::{answer, ledger};
 use crate::ledger::error::LedgerError;
 use crate::verdict::Verdict;
@@ -48,7 +49,7 @@ pub fn log(log: &Log, why: Option<&LedgerError>) -> ExitCode {
             .map(|()| shown)
     });
     match shown {
-        Ok(shown) => log::end(Ok(shown)),
+        Ok(shown) => shown::end(Ok(shown)),
         Err(problem) => no_answer(&problem, why),
     }
 }
@@ -153,7 +154,7 @@ fn line(log: &Log, verdict: Value, client: &Client) -> Result<String, Problem> {
     let verdict: Verdict = read(client, verdict)?;
     // In the order of its keys, and so as it stands in the ledger.
     let text = serde_json::to_string(&verdict).map_err(|error| Problem::Gone(client.path.clone(), error.into()))?;
-    Ok(log::one(log, &verdict, &text))
+    Ok(shown::one(log, &verdict, &text))
 }
 
 fn query(log: &Log) -> VerdictQuery {

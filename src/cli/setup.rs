@@ -3,13 +3,14 @@
 //! Owns the order: files, then the user, then whether the configuration can be used, then the start. A file that somebody
 //! has changed is never written over.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use self::layout::{Layout, Scope};
 use self::machine::Manager;
+use self::report::{Mode, Problem, Report};
 use self::written::{Found, Outcome};
 use super::answer;
 use super::client::Client;
@@ -18,6 +19,7 @@ use crate::jail::accounts;
 
 mod layout;
 mod machine;
+mod report;
 mod written;
 
 /// Set up the service: a configuration, units, a user for it, and start it. A second time changes nothing.
@@ -44,50 +46,6 @@ pub struct Setup {
     /// Stop it and take it away. The ledger and the user `clawjail` stay.
     #[arg(long)]
     remove: bool,
-}
-
-/// Why it was not done.
-pub enum Problem {
-    /// It cannot be, and perhaps what to do about it.
-    Refused(String, Option<String>),
-    /// Something did not work.
-    Failed(String),
-}
-
-impl Problem {
-    fn failed(what: &str, path: &Path, error: &std::io::Error) -> Problem {
-        Problem::Failed(format!("cannot {what} `{}`: {error}", path.display()))
-    }
-}
-
-/// Whether things are done, or only told.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Do,
-    Tell,
-}
-
-/// What was done so far, as lines.
-struct Report {
-    mode: Mode,
-    text: String,
-    changes: usize,
-}
-
-impl Report {
-    /// A change: `done` or `would` be done to `what`.
-    fn change(&mut self, done: &str, would: &str, what: &str) {
-        self.changes += 1;
-        match self.mode {
-            Mode::Do => self.say(&format!("{done:<9} {what}")),
-            Mode::Tell => self.say(&format!("would {would} {what}")),
-        }
-    }
-
-    fn say(&mut self, line: &str) {
-        self.text.push_str(line);
-        self.text.push('\n');
-    }
 }
 
 /// Does it.

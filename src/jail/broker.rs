@@ -16,8 +16,9 @@ use nix::poll::PollFlags;
 
 use super::asker::Asker;
 use super::asking::{Asked, Unread, sets_mode};
+use super::judging::{Answer, Judge};
 use super::lost::{Lost, Question};
-use super::naming::{self, Answer, Judge};
+use super::naming;
 use super::observing;
 use super::recorder::{First, Recorder};
 use crate::confine::shields::Shielded;

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use super::asking::Asked;
-use super::naming::Answer;
+use super::judging::Answer;
 use crate::sys::seccomp::Notification;
 
 /// Most answers that are kept; a thread has one at most.

@@ -3,86 +3,22 @@
 //! What is made is looked at again before the command hears of it: another jail on the same workspace could have moved a
 //! directory between the judgement and the making. Then it is taken back.
 
-use std::cell::Cell;
-use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, RenameFlags, openat, readlinkat, renameat2};
-use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fstat, fstatat, mkdirat, mknodat, umask};
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fstat, fstatat, mkdirat, mknodat};
 use nix::unistd::{LinkatFlags, UnlinkatFlags, linkat, symlinkat, unlinkat};
 
 use super::asker::Asker;
-use super::asking::{Asked, Place, path_of, resolve};
+use super::asking::{Asked, Place, path_of};
+use super::judging::{Answer, Judge, Kind, denied, lies_in};
+use super::placing::{MOST_LINKS, by_descriptor, follow, kind_at, plain, take_back, with_umask};
 use super::vetting::{self, Coming};
 use super::writing;
-use crate::confine::landlock::has_shields_below;
-use crate::confine::shields::{self, Shielded};
-use crate::plan::paths::lies_at_or_below;
-use crate::plan::shield::{Name, judge};
-use crate::plan::{Effect, Plan, Shield};
-
-/// As many links as the kernel follows in one path; path_resolution(7).
-pub const MOST_LINKS: usize = 40;
-
-/// What names are judged by.
-pub struct Judge {
-    /// Trees in which commands cannot make names themselves.
-    pub trees: Vec<PathBuf>,
-    /// Trees in which commands may change files at all.
-    pub writable: Vec<PathBuf>,
-    /// What is shielded in them: it may neither change nor go.
-    pub shields: Vec<Shield>,
-    /// The same without what `vetting` judges: it may not come either.
-    pub unmade: Vec<Shield>,
-    /// Settings of git among the shields.
-    pub settings: Vec<Shield>,
-    /// Those that were there before the run.
-    pub present: Vec<PathBuf>,
-    /// Hooks that the workspace's settings name, and the name, relative to any work tree.
-    pub linked: Vec<(Shield, String)>,
-    /// What exists of all that under whatever name, where nothing is mounted over it (bare tier).
-    pub located: Vec<Shielded>,
-    /// Whether commands cannot write existing files there either, unless granted one by one.
-    pub opens_existing: bool,
-    /// Whether names are judged by what they would mean to git.
-    pub vets: bool,
-    /// Whether the trees were searched, and no repository that runs something was found.
-    pub searched: Cell<bool>,
-}
-
-/// What to tell the asking process.
-pub enum Answer {
-    /// Make the call after all: the kernel judges it.
-    Continue,
-    /// It is done.
-    Done,
-    /// It is done, and this is the descriptor, with these flags (`O_CLOEXEC` or 0).
-    Opened(OwnedFd, i32),
-    /// Not yet: a pipe has no reader. To be asked again.
-    Later,
-    /// The kernel said no to us as it would have to the process.
-    Errno(Errno),
-    /// A shield says no.
-    Denied {
-        /// The name.
-        path: PathBuf,
-        /// What was tried.
-        action: &'static str,
-        /// Which shield.
-        pattern: String,
-    },
-}
-
-/// What a name is to become.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A directory.
-    Directory,
-    /// Anything else.
-    Other,
-}
+use crate::confine::shields;
+use crate::plan::shield::Name;
 
 /// Judges and makes.
 pub fn answer(judge: &Judge, asker: &Asker<'_>, asked: &Asked) -> Answer {
@@ -122,134 +58,6 @@ pub fn answer(judge: &Judge, asker: &Asker<'_>, asked: &Asked) -> Answer {
     }
 }
 
-impl Judge {
-    /// For the shields of `plan`; `shielded` is what exists of them.
-    pub fn new(plan: &Plan, shielded: Vec<Shielded>) -> Judge {
-        let writable = || plan.landlock.rules.iter().filter(|(_, rights)| rights.write && !rights.devices);
-        let rules = writable().filter(|(path, _)| has_shields_below(path, &plan.shields));
-        let vets = plan.vets_repositories();
-        let of_any_tree = |shield: &Shield| Some((shield.clone(), vetting::hooks_of_any_tree(shield)?));
-        let linked: Vec<(Shield, String)> = plan.shields.iter().filter_map(of_any_tree).collect();
-        let shields = plan.shields.iter().filter(|shield| vetting::hooks_of_any_tree(shield).is_none()).cloned();
-        let (settings, others): (Vec<Shield>, Vec<Shield>) =
-            shields.clone().partition(|shield| shield.effect == Effect::Vet);
-        let (present, located): (Vec<Shielded>, Vec<Shielded>) =
-            shielded.into_iter().partition(|shielded| shielded.effect == Effect::Vet);
-        Judge {
-            trees: rules.map(|(path, _)| path.clone()).collect(),
-            writable: writable().map(|(path, _)| path.clone()).collect(),
-            shields: shields.collect(),
-            unmade: others.into_iter().filter(|shield| !vets || !vetting::is_hooks(shield)).collect(),
-            settings,
-            present: present.into_iter().map(|shielded| shielded.path).collect(),
-            linked,
-            located: if plan.sees_host_paths() { located } else { Vec::new() },
-            opens_existing: plan.sees_host_paths() || vets,
-            vets,
-            searched: Cell::new(false),
-        }
-    }
-
-    /// Whether the name lies where commands make none themselves.
-    pub fn concerns(&self, place: &Place) -> bool {
-        lies_in(&self.trees, &place.whole())
-    }
-
-    /// A denial, if `path` is or lies in something that exists and is shielded under another name.
-    fn is_located(&self, path: &Path, action: &'static str) -> Option<Answer> {
-        let found = self.located.iter().find(|shielded| lies_at_or_below(path, &shielded.path))?;
-        Some(Answer::Denied { path: path.to_path_buf(), action, pattern: found.path.to_string_lossy().into_owned() })
-    }
-
-    /// A denial, if `path` itself is shielded.
-    pub fn shielded(&self, path: &Path, action: &'static str) -> Option<Answer> {
-        if let Some(denied) = self.is_located(path, action) {
-            return Some(denied);
-        }
-        match judge(&self.shields, path) {
-            Name::Shielded(shield) => Some(denied(path, action, shield)),
-            Name::Free | Name::Above(_) => None,
-        }
-    }
-
-    /// A denial, if `path` may not become a `kind`.
-    pub fn forbids(&self, path: &Path, action: &'static str, kind: Kind) -> Option<Answer> {
-        if let Some(denied) = self.is_located(path, action) {
-            return Some(denied);
-        }
-        if let Some(shield) = vetting::linked_hook(self, path) {
-            return Some(denied(path, action, shield));
-        }
-        match judge(&self.shields, path) {
-            Name::Shielded(_) => match judge(&self.unmade, path) {
-                Name::Shielded(shield) => Some(denied(path, action, shield)),
-                // What is left to `vetting`.
-                Name::Above(_) | Name::Free => None,
-            },
-            // A file or link above something protected would stand in for the directory that holds it.
-            Name::Above(below) if kind == Kind::Other => below.first().map(|(shield, _)| denied(path, action, shield)),
-            Name::Above(_) | Name::Free => None,
-        }
-    }
-
-    /// Whether `path` is that of settings that came in this run, which are its own to remove.
-    fn is_own(&self, path: &Path) -> bool {
-        matches!(judge(&self.settings, path), Name::Shielded(_)) && !self.present.iter().any(|there| there == path)
-    }
-
-    /// A denial, if `file` at `path` may not get this mode. git tries on settings whether modes are kept: it turns the owner's right
-    /// to execute them around, and back.
-    fn keeps_mode(&self, path: &Path, file: &OwnedFd, mode: u32) -> Option<Answer> {
-        let denied = self.shielded(path, "chmod")?;
-        let turns_around = || fstat(file).is_ok_and(|stat| (stat.st_mode ^ mode) & 0o7777 == 0o100);
-        let settings = matches!(judge(&self.settings, path), Name::Shielded(_));
-        let allowed = self.is_own(path) || settings && turns_around();
-        (!allowed).then_some(denied)
-    }
-
-    /// A denial, if what is at `path` may not leave it, itself or for what it holds.
-    fn keeps(&self, path: &Path, action: &'static str) -> Option<Answer> {
-        if let Some(denied) = self.shielded(path, action) {
-            return Some(denied);
-        }
-        match judge(&self.shields, path) {
-            Name::Above(below) => below.first().map(|(shield, _)| denied(path, action, shield)),
-            Name::Shielded(_) | Name::Free => None,
-        }
-    }
-}
-
-fn denied(path: &Path, action: &'static str, shield: &Shield) -> Answer {
-    Answer::Denied { path: path.to_path_buf(), action, pattern: shield.pattern.clone() }
-}
-
-/// What `target`, a link at `at`, leads to.
-pub fn follow(at: &Place, target: &OsString) -> Option<Place> {
-    let base = at.parent.as_fd().try_clone_to_owned().ok()?;
-    let absolute = Path::new(target).is_absolute();
-    resolve((!absolute).then_some(&base), target).ok()
-}
-
-/// Set-id and sticky bits are not the command's to give: files outlive the jail.
-pub fn plain(mode: u32) -> Mode {
-    Mode::from_bits_truncate(mode & 0o777)
-}
-
-/// Makes something with the mask of the process that asks.
-pub fn with_umask<T>(asker: &Asker<'_>, make: impl FnOnce() -> T) -> T {
-    // One thread, so the mask is ours alone between these two calls.
-    let before = umask(asker.umask());
-    let made = make();
-    umask(before);
-    made
-}
-
-/// What has the name, without following it.
-pub fn kind_at(place: &Place) -> Result<SFlag, Errno> {
-    let stat = fstatat(&place.parent, place.name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
-    Ok(SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT)
-}
-
 fn make(
     judge: &Judge,
     at: &Place,
@@ -284,13 +92,6 @@ fn make(
         },
         Ok(()) => take_back(at, kind),
     }
-}
-
-/// The directory was moved while we made something in it: as if the name had not been there to make.
-pub fn take_back(at: &Place, kind: Kind) -> Answer {
-    let flag = if kind == Kind::Directory { UnlinkatFlags::RemoveDir } else { UnlinkatFlags::NoRemoveDir };
-    let _ = unlinkat(&at.parent, at.name.as_os_str(), flag);
-    Answer::Errno(Errno::ENOENT)
 }
 
 fn remove(judge: &Judge, at: &Place, directory: bool) -> Answer {
@@ -358,11 +159,6 @@ fn change_mode(file: &OwnedFd, mode: u32) -> Answer {
     }
 }
 
-/// The path of an open file by its number.
-pub fn by_descriptor(file: &OwnedFd) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file)))
-}
-
 fn rename(judge: &Judge, from: &Place, to: &Place, flags: u32) -> Answer {
     let Some(how) = RenameFlags::from_bits(flags) else { return Answer::Continue };
     if !(judge.concerns(from) || judge.concerns(to)) || how.contains(RenameFlags::RENAME_WHITEOUT) {
@@ -428,9 +224,4 @@ fn look_again(judge: &Judge, from: &Place, to: &Place, how: RenameFlags, held: &
     let back = if how.contains(RenameFlags::RENAME_EXCHANGE) { how } else { RenameFlags::RENAME_NOREPLACE };
     let _ = renameat2(&to.parent, to.name.as_os_str(), &from.parent, from.name.as_os_str(), back);
     brought.unwrap_or(Answer::Errno(Errno::ENOENT))
-}
-
-/// Whether `path` lies in one of `trees`.
-pub fn lies_in(trees: &[PathBuf], path: &Path) -> bool {
-    trees.iter().any(|tree| lies_at_or_below(path, tree))
 }

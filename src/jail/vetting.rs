@@ -24,10 +24,10 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
 
 use super::asking::Place;
-use super::naming::{Answer, Judge};
+use super::judging::{Answer, Judge};
+use super::placing::kind_at;
 use crate::confine::shields::walk;
 use crate::plan::shield::{Name, judge};
-use crate::plan::{Effect, Shield};
 use crate::policy::git::syntax::MOST_BYTES;
 use crate::policy::git::{self, Flaw, WorkTree};
 use crate::sys::lease::Unwritten;
@@ -150,7 +150,7 @@ pub fn still_unsafe(judge: &Judge, at: &Place, held: &Held) -> Option<Answer> {
 }
 
 fn is_directory(at: &Place) -> bool {
-    super::naming::kind_at(at) == Ok(SFlag::S_IFDIR)
+    kind_at(at) == Ok(SFlag::S_IFDIR)
 }
 
 /// Whether a file that is there may be given out for writing.
@@ -403,29 +403,4 @@ fn is_unsafe(repository: BorrowedFd<'_>) -> bool {
 /// Whether there is something where the workspace's settings would have git look for hooks, were the directory a work tree.
 fn linked_hooks(judge: &Judge, at: &Place) -> bool {
     judge.linked.iter().any(|(_, hooks)| at.path.join(hooks).symlink_metadata().is_ok())
-}
-
-/// The shield, if `path` lies among the hooks of a work tree whose repository is elsewhere: there git takes the workspace's settings.
-pub fn linked_hook<'a>(judge: &'a Judge, path: &Path) -> Option<&'a Shield> {
-    let in_linked_tree = |hooks: &String| {
-        path.ancestors().any(|above| {
-            let tree =
-                above.as_os_str().as_bytes().strip_suffix(hooks.as_bytes()).and_then(|tree| tree.strip_suffix(b"/"));
-            tree.map(|tree| Path::new(OsStr::from_bytes(tree)).join(".git"))
-                .is_some_and(|git| git.symlink_metadata().is_ok_and(|about| !about.is_dir()))
-        })
-    };
-    judge.linked.iter().find(|(_, hooks)| in_linked_tree(hooks)).map(|(shield, _)| shield)
-}
-
-/// The hooks that a shield protects in any work tree, relative to it.
-pub fn hooks_of_any_tree(shield: &Shield) -> Option<String> {
-    let (_, hooks) = shield.pattern.split_once("/**/").filter(|_| shield.effect == Effect::Vet)?;
-    Some(hooks.to_owned())
-}
-
-/// Whether names below a shield are judged here rather than denied: hooks that git makes itself are samples.
-pub fn is_hooks(shield: &Shield) -> bool {
-    let mut names = shield.pattern.rsplit('/');
-    names.next() == Some("hooks") && names.any(|name| name == ".git")
 }

@@ -14,9 +14,8 @@ use nix::unistd::ftruncate;
 
 use super::asker::Asker;
 use super::asking::{Place, path_of, resolve};
-use super::naming::{
-    Answer, Judge, Kind, MOST_LINKS, by_descriptor, follow, kind_at, lies_in, plain, take_back, with_umask,
-};
+use super::judging::{Answer, Judge, Kind, lies_in};
+use super::placing::{MOST_LINKS, by_descriptor, follow, kind_at, plain, take_back, with_umask};
 use super::vetting::{self, Coming};
 
 /// Opens what has the name, or makes it.

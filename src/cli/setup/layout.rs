@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::Problem;
+use super::report::Problem;
 use crate::confine::Ids;
 use crate::daemon::config::{DEFAULT_PATH, DEFAULT_SOCKET};
 use crate::daemon::configuring::{default_ledger, default_socket};

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::layout::{Layout, Scope};
-use super::{Mode, Problem, Report};
+use super::report::{Mode, Problem, Report};
 use crate::daemon::config::DEFAULT_USER;
 use crate::jail::accounts;
 
