@@ -101,7 +101,7 @@ both() { show "$1" project "$2"; show "$1" closed "$2"; }
 cat <<'MARKDOWN'
 # Egress, shown
 
-What `sh tests/egress/shown.sh target/release/clawjail > docs/egress-shown.md` printed, as root. The registries are local, stand for the
+What `sh tests/egress/shown.sh target/*/release/clawjail > docs/egress-shown.md` printed, as root. The registries are local, stand for the
 real ones by `hosts` entries of the profile, and speak TLS with certificates that this host trusts; the sets `@npm`, `@pip`, `@cargo` and `@apt` are what
 `clawjail policy from-client` made of the clients' own settings. `project` allows these sets and `code.example`; `closed` is the same profile
 with `allow = ["other.example"]`; `secret` is `project` with a rule for requests that puts a token in. No proxy is set anywhere.

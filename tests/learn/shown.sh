@@ -43,7 +43,7 @@ show() {
 cat <<END
 # Evidence, shown
 
-What \`sh tests/learn/shown.sh target/release/clawjail > docs/evidence-shown.md\` printed, as root on Linux $(uname -r | grep -oE '^[0-9]+\.[0-9]+').
+What \`sh tests/learn/shown.sh target/*/release/clawjail > docs/evidence-shown.md\` printed, as root on Linux $(uname -r | grep -oE '^[0-9]+\.[0-9]+').
 \`REGISTRY\` stands for the host that this npm is set to, \`/home/agent\` for the home, which holds that setting and nothing else.
 
 ## A package that reads keys and calls home
