@@ -35,6 +35,7 @@ pub mod librarian;
 pub mod link;
 pub mod methods;
 pub mod metrics;
+pub mod names;
 pub mod notify;
 pub mod order;
 pub mod outbox;

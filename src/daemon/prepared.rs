@@ -17,11 +17,13 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::budget::Room;
 use super::config::Standing;
 use super::connection::Client;
+use super::names::Names;
 use super::order;
 use super::outbox::Outbox;
 use crate::wire::fault::Fault;
@@ -32,13 +34,10 @@ use crate::wire::request::{Run, RunBegin};
 const MOST: usize = 1024;
 /// How long one waits for whoever begins it.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often is looked whether there is room for another run, or the run that is waited for.
+/// How often is looked whether there is room for another run.
 const LOOK: Duration = Duration::from_millis(10);
 /// The refusal after which a client opens another jail and asks again.
 const UNKNOWN_JAIL: &str = "refused.unknown_jail";
-
-/// How far the time in a client's name for a run may be from ours, and twice that: how long the name is remembered.
-const NAME_AGE: Duration = Duration::from_secs(60);
 
 /// The table.
 #[derive(Default)]
@@ -46,8 +45,9 @@ pub struct Prepared {
     waiting: RefCell<BTreeMap<String, Waiting>>,
     // Those with a name of their client's.
     refused: RefCell<BTreeMap<(u32, String), Refused>>,
-    // Names that clients have given, until they are too old to be given again.
-    names: RefCell<BTreeMap<String, Instant>>,
+    // Those that somebody has come to begin already.
+    awaited: RefCell<BTreeMap<(u32, String), Rc<Notify>>>,
+    names: RefCell<Names>,
 }
 
 /// One that was refused, for whoever comes to begin it.
@@ -73,7 +73,6 @@ impl Prepared {
         let is_wanted = |one: &Waiting| one.until > now && one.by.upgrade().is_some_and(|by| !by.is_gone());
         self.waiting.borrow_mut().retain(|_, one| is_wanted(one));
         self.refused.borrow_mut().retain(|_, one| one.until > now);
-        self.names.borrow_mut().retain(|_, until| *until > now);
     }
 
     /// Remembers why there is no run of that name.
@@ -81,30 +80,21 @@ impl Prepared {
         let mut refused = self.refused.borrow_mut();
         let room = refused.keys().filter(|(of, _)| *of == uid).count() < MOST;
         if room && uuid::Uuid::try_parse(&name).is_ok() {
+            self.tell(uid, &name);
             refused.insert((uid, name), Refused { fault, until: Instant::now() + PATIENCE });
+        }
+    }
+
+    /// Whoever waits for the run of that name is to look again.
+    fn tell(&self, uid: u32, name: &str) {
+        if let Some(awaited) = self.awaited.borrow().get(&(uid, name.to_owned())) {
+            awaited.notify_waiters();
         }
     }
 
     /// Why there is none of that name, if `uid` was told so.
     fn why_not(&self, uid: u32, name: &str) -> Option<Fault> {
         self.refused.borrow().get(&(uid, name.to_owned())).map(|one| one.fault.clone())
-    }
-
-    /// Takes a name that a client gives: one that was just made, and never given before. It will be a verdict's id.
-    fn take_name(&self, name: &str) -> Result<(), Fault> {
-        let bad = |what: &str| Fault::refused("request_invalid", format!("`name` {what}"));
-        let parsed = uuid::Uuid::try_parse(name).ok().filter(|parsed| parsed.to_string() == name);
-        let made = parsed.filter(|parsed| parsed.get_version_num() == 7).and_then(|parsed| parsed.get_timestamp());
-        let (seconds, _) = made.ok_or_else(|| bad("is no UUID of version 7"))?.to_unix();
-        let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default();
-        if seconds.abs_diff(now) > NAME_AGE.as_secs() {
-            return Err(bad("was not made just now"));
-        }
-        if self.names.borrow().contains_key(name) {
-            return Err(bad("was given before"));
-        }
-        self.names.borrow_mut().insert(name.to_owned(), Instant::now() + 2 * NAME_AGE + PATIENCE);
-        Ok(())
     }
 }
 
@@ -135,10 +125,10 @@ async fn keep(client: &Rc<Client>, run: Run, name: Option<&str>) -> Result<Value
         return Err(Fault::refused("busy", message).with_retry_after(1000));
     }
     let room = client.budget.take(size(&run)).await?;
-    let id = match name {
-        Some(name) => prepared.take_name(name).map(|()| name.to_owned())?,
-        None => uuid::Uuid::now_v7().to_string(),
-    };
+    let id = name.map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned);
+    if name.is_some() {
+        prepared.names.borrow_mut().take(client.peer.uid, &id, Instant::now().into_std())?;
+    }
     let waiting = Waiting {
         uid: client.peer.uid,
         run: Run { name: None, ..run },
@@ -148,6 +138,7 @@ async fn keep(client: &Rc<Client>, run: Run, name: Option<&str>) -> Result<Value
     };
     prepared.refused.borrow_mut().remove(&(client.peer.uid, id.clone()));
     prepared.waiting.borrow_mut().insert(id.clone(), waiting);
+    prepared.tell(client.peer.uid, &id);
     Ok(json!(reply::Prepared { run: id }))
 }
 
@@ -164,23 +155,50 @@ pub async fn take(client: &Client, begin: &RunBegin) -> Result<(Run, Rc<Outbox>)
     let none = || Fault::refused("unknown_run", "there is no such run of yours, or it was begun already");
     let prepared = &client.service.prepared;
     let late = Instant::now() + Duration::from_millis(begin.wait_ms).min(PATIENCE);
+    prepared.sweep();
     loop {
-        prepared.sweep();
         let is_there = prepared.waiting.borrow().get(id).is_some_and(|one| one.uid == client.peer.uid);
-        let why_not = if is_there { None } else { prepared.why_not(client.peer.uid, id) };
-        let is_final = why_not.as_ref().is_some_and(|fault| fault.data.code != UNKNOWN_JAIL);
-        if !is_there && (is_final || Instant::now() >= late) {
-            return Err(why_not.unwrap_or_else(none));
-        }
-        if is_there && client.service.admission.has_room(client.peer.uid, &client.service.config().limits) {
+        if !is_there {
+            let why_not = prepared.why_not(client.peer.uid, id);
+            let is_final = why_not.as_ref().is_some_and(|fault| fault.data.code != UNKNOWN_JAIL);
+            if is_final || Instant::now() >= late {
+                return Err(why_not.unwrap_or_else(none));
+            }
+            await_news(client, id, late).await?;
+        } else if client.service.admission.has_room(client.peer.uid, &client.service.config().limits) {
             break;
-        }
-        tokio::select! {
-            () = sleep(LOOK) => {}
-            () = client.gone() => return Err(Fault::refused("given_up", "given up before it began")),
+        } else {
+            tokio::select! {
+                () = sleep(LOOK) => {}
+                () = client.gone() => return Err(given_up()),
+            }
         }
     }
     let taken = prepared.waiting.borrow_mut().remove(id).ok_or_else(none)?;
     let by = taken.by.upgrade().ok_or_else(none)?;
     Ok((taken.run, by.outbox.clone()))
+}
+
+fn given_up() -> Fault {
+    Fault::refused("given_up", "given up before it began")
+}
+
+/// Waits until something is known of the run that its client calls `name`, or it is too late. Woken for that run alone: many may wait.
+async fn await_news(client: &Client, name: &str, late: Instant) -> Result<(), Fault> {
+    let (awaited, key) = (&client.service.prepared.awaited, (client.peer.uid, name.to_owned()));
+    if awaited.borrow().keys().filter(|(uid, _)| *uid == client.peer.uid).count() >= MOST {
+        let message = format!("{MOST} processes of yours wait for runs that are not prepared");
+        return Err(Fault::refused("busy", message).with_retry_after(1000));
+    }
+    let news = awaited.borrow_mut().entry(key.clone()).or_default().clone();
+    let told = tokio::select! {
+        () = news.notified() => Ok(()),
+        () = sleep_until(late) => Ok(()),
+        () = client.gone() => Err(given_up()),
+    };
+    // The table's own and this one: nobody else waits for it.
+    if Rc::strong_count(&news) == 2 {
+        awaited.borrow_mut().remove(&key);
+    }
+    told
 }

@@ -218,3 +218,30 @@ fn why_a_named_run_was_not_prepared_is_said_where_it_is_begun() {
         assert_eq!(other.refused("run.begin", json!({ "run": run })), "refused.unknown_run");
     }
 }
+
+/// Each of them is woken by its own run alone, and a caller may have no more of them than runs.
+#[test]
+fn many_who_wait_for_runs_that_nobody_prepares_hold_up_nobody() {
+    let service = Service::start("");
+    let mut waiting: Vec<Client> = (0..17).map(|_| service.client()).collect();
+    for client in &mut waiting {
+        for _ in 0..63 {
+            client.ask("run.begin", json!({ "run": name(), "wait_ms": 60_000 }));
+        }
+        // Answered when those before it wait, or may not.
+        client.call("ping", json!({}));
+    }
+    let mut client = service.client();
+    assert_eq!(client.refused("run.begin", json!({ "run": name(), "wait_ms": 50 })), "refused.busy");
+    let jail = open(&mut client, &service);
+    let run = prepare(&mut client, json!({ "jail": jail, "argv": ["echo", "served"] }));
+    let output = begin(&service, &run).wait_with_output().expect("it ends");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "served\n");
+    drop(waiting);
+    // Nothing of them stays: there is room again.
+    let began = Instant::now();
+    let mut told = || client.refused("run.begin", json!({ "run": name(), "wait_ms": 50 }));
+    while told() != "refused.unknown_run" {
+        assert!(began.elapsed() < Duration::from_secs(20), "some are left");
+    }
+}
