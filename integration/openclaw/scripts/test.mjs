@@ -1,13 +1,15 @@
 // All tests: builds the plugin, finds clawjail, Node and OpenClaw, and runs test/*.test.mjs with them.
 
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 
 import { HERE, TOP, build, node, openclaw } from "./lib/toolchain.mjs";
 
-const binary = process.env.CLAWJAIL_BINARY ?? ["release", "debug"].map((kind) => join(TOP, `target/x86_64-unknown-linux-gnu/${kind}/clawjail`)).find(existsSync);
+// Whichever was built last.
+const built = ["release", "debug"].map((kind) => join(TOP, `target/x86_64-unknown-linux-gnu/${kind}/clawjail`)).filter(existsSync);
+const binary = process.env.CLAWJAIL_BINARY ?? built.sort((one, other) => statSync(other).mtimeMs - statSync(one).mtimeMs)[0];
 if (!binary) {
   console.error("no clawjail: `cargo build --release` first, or name one by CLAWJAIL_BINARY");
   process.exit(1);
