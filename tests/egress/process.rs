@@ -23,10 +23,14 @@ use super::world::{World, wait_for};
 
 /// The gate below the process `from`: a child of its launcher.
 pub fn gate_below(from: u32) -> Option<u32> {
+    named_below(from, "clawjail-gate")
+}
+
+fn named_below(from: u32, wanted: &str) -> Option<u32> {
     let children = fs::read_to_string(format!("/proc/{from}/task/{from}/children")).unwrap_or_default();
     children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).find_map(|pid: u32| {
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        if name.trim() == "clawjail-gate" { Some(pid) } else { gate_below(pid) }
+        if name.trim() == wanted { Some(pid) } else { named_below(pid, wanted) }
     })
 }
 
@@ -109,6 +113,38 @@ fn who_knocks_and_ends_at_once_is_in_the_verdict() {
             );
         }
         assert_eq!(ran.verdict["activity"]["lost"], false);
+    });
+}
+
+/// Its sockets are closed then: nobody waits for an answer that will not come.
+#[test]
+fn a_gate_that_cannot_begin_leaves_everything_refused_and_the_verdict_says_so() {
+    in_each_tier(|world, place| {
+        // No limit of processes holds for root, so that its launcher can always fork.
+        if place.tier != Tier::User {
+            return;
+        }
+        for can_begin in [true, false] {
+            let [here, knock] = ["here", "knock"].map(|name| format!("{name}-{can_begin}"));
+            let jail = Jail::new(place).profile("web").patient(80);
+            let script = format!(
+                "echo > {here}; while [ ! -e {knock} ]; do sleep 0.01; done; \
+                 head -c5 < /dev/tcp/45.90.0.2/7000 || echo refused"
+            );
+            let child = world.start(place, &jail, &["bash", "-c", &script]);
+            wait_for(|| place.holds(&here).then_some(()));
+            let launcher = wait_for(|| named_below(child.id(), "clawjail-launch")).to_string();
+            if !can_begin {
+                let limited = place.command("prlimit").args(["--pid", &launcher, "--nproc=1:1"]).output();
+                let limited = limited.expect("prlimit is there");
+                assert!(limited.status.success(), "{}", String::from_utf8_lossy(&limited.stderr));
+            }
+            place.write(&knock, "");
+            let ran = jail.finish(child);
+            let heard = ran.text().replace('\n', " ");
+            assert_eq!(heard, if can_begin { "hello" } else { "refused" }, "{}", ran.whole());
+            assert_eq!(ran.verdict["activity"]["lost"], !can_begin, "{}", ran.verdict["activity"]);
+        }
     });
 }
 
